@@ -1,0 +1,40 @@
+// The thing to be mounted: opened once, locked, and never looked up by path again.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "broker/options.h"
+#include "protocol/unique_fd.h"
+
+namespace broker {
+
+using protocol::UniqueFd;
+
+enum class SourceKind : std::uint8_t { block_device, image_file };
+
+/// An opened source. `descriptor` carries an OFD lock on the window, shared for reading or exclusive for writing, which lives as
+/// long as its open file description does: in the worker or in the loop device that got it.
+struct Source {
+  UniqueFd descriptor;
+  SourceKind kind = SourceKind::image_file;
+  bool read_only = false;
+  Window window;               ///< length filled in, checked against the source's size
+  std::string path;            ///< canonical, for the mount table and people
+  dev_t device = 0;            ///< of the file's file system, or st_rdev of a block device
+  ino_t inode = 0;             ///< of the file; 0 for a block device
+  std::string warning;         ///< one line when it fell back to read-only
+
+  /// A second open file description of the same thing, with no lock of its own.
+  Result<UniqueFd> reopen(bool direct) const;
+};
+
+/// Opens and locks the plan's source. Without an explicit `rw`, EPERM, EACCES and EROFS fall back to read-only. EBUSY is
+/// tried again until `deadline`; then the error's detail names the holder: a mount of ours (by its state file) or a loop device.
+Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline);
+
+}  // namespace broker

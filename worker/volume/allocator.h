@@ -1,0 +1,64 @@
+// Which blocks and inodes are free: bitmaps loaded group by group, and the policy that picks from them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "worker/volume/operation.h"
+
+namespace worker::volume {
+
+/// A run of consecutive blocks of the volume.
+struct BlockRange {
+  BlockNumber first = 0;
+  std::uint64_t count = 0;
+};
+
+/// Allocates and frees blocks and inodes. The cached bitmap block is the bitmap: it is read and checked when its group is
+/// first used, and undo and write-back come with the cache. libext2fs's allocations arrive here through its hooks.
+/// Everything runs under the mutator lock.
+class Allocator {
+ public:
+  explicit Allocator(Volume& volume);
+  ~Allocator();
+
+  /// Installs the hooks in the volume's libext2fs handle, with empty bitmaps so that the library never reads its own.
+  Result<void> install_hooks();
+
+  /// Where a file's first block should go: the inode's group, or the flex group's start.
+  BlockNumber goal_for(InodeNumber inode) const;
+
+  /// Up to `wanted` consecutive free blocks as near behind `goal` as can be had, at least one; marks them in use. ENOSPC when
+  /// none is left beyond the reserve, which only `privileged` may use.
+  Result<BlockRange> allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted, bool privileged = false);
+
+  /// As allocate(), but only promised to the caller: nothing is marked on the volume until use_reserved(); give_back() drops the
+  /// promise. Lets file data be written before the operation that makes it reachable. Needs the mutator lock, no operation.
+  Result<BlockRange> reserve(BlockNumber goal, std::uint64_t wanted, bool privileged = false);
+  Result<void> use_reserved(Operation& operation, BlockRange range);
+  void give_back(BlockRange range);
+
+  /// Frees blocks; they can be allocated again only after the commit that holds this operation is durable.
+  Result<void> free(Operation& operation, BlockRange range);
+
+  /// Picks an inode near `parent` (directories are spread), marks it in use and counts it.
+  Result<InodeNumber> allocate_inode(Operation& operation, InodeNumber parent, bool directory);
+  Result<void> free_inode(Operation& operation, InodeNumber inode, bool directory);
+
+  /// Called under the mutator lock while a commit freezes the cache: writes the checksums of touched bitmaps into their
+  /// descriptors and starts a new epoch of freed blocks.
+  Result<void> prepare_commit();
+  /// Called under the mutator lock when that commit is durable: what was freed before it may be used again.
+  void commit_done();
+
+  /// True when blocks freed since the last durable commit could satisfy a request that just failed with ENOSPC.
+  bool has_pending_frees() const noexcept;
+
+  std::uint64_t free_blocks() const noexcept;  ///< unreserved by promises, includes the pending ones
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace worker::volume
