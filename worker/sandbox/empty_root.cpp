@@ -37,7 +37,8 @@ Result<UniqueFd> empty_tmpfs() {
 
 Result<void> enter_empty_root() {
   // Nothing that happens to mounts from here on, above all the detaching, may travel to where we came from.
-  if (::syscall(SYS_mount, nullptr, "/", nullptr, kRecursivelyPrivate, nullptr) != 0) return last_error("private mounts");
+  if (::syscall(SYS_mount, nullptr, "/", nullptr, kRecursivelyPrivate, nullptr) != 0)
+    return last_error("private mounts");
   TRY(root, empty_tmpfs());
   if (::syscall(SYS_move_mount, root.get(), "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return last_error("attach the new root");

@@ -58,8 +58,7 @@ Result<void> deny_all_access() {
   if (abi == 0) return {};
   const LandlockRights all = all_rights(abi);
   const RulesetAttributes attributes{all.files, all.network, all.scopes};
-  const UniqueFd ruleset{
-      static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attributes, attribute_size(abi), 0))};
+  const UniqueFd ruleset{static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attributes, attribute_size(abi), 0))};
   if (!ruleset) return last_error("Landlock ruleset");
   if (::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) return last_error("Landlock");
   return {};

@@ -21,8 +21,8 @@ LandlockRights all_rights(int abi);
 int landlock_abi();
 
 /// Denies the calling thread, and those it starts, every right of the running ABI. Descriptors that are already open
-/// or are received later keep the rights they were opened with. Does nothing where there is no Landlock: what it denies is
-/// denied by the filter as well. Needs no_new_privs.
+/// or are received later keep the rights they were opened with. Does nothing where there is no Landlock: what it denies
+/// is denied by the filter as well. Needs no_new_privs.
 protocol::Result<void> deny_all_access();
 
 }  // namespace worker::sandbox

@@ -25,13 +25,15 @@ struct ParkedThreads::State {
   std::mutex mutex;  // guards all below
   std::condition_variable changed;
   std::deque<std::function<void()>> waiting;
-  std::vector<pthread_t> threads;
   std::size_t idle = 0;
   bool finishing = false;
+  std::vector<pthread_t> threads;  // the owner's own
 
   void live() noexcept {
     std::unique_lock lock{mutex};
     while (true) {
+      ++idle;
+      changed.notify_all();
       changed.wait(lock, [&] { return finishing || !waiting.empty(); });
       if (waiting.empty()) return;
       {
@@ -41,7 +43,6 @@ struct ParkedThreads::State {
         work();
       }
       lock.lock();
-      ++idle;
     }
   }
 };
@@ -61,9 +62,10 @@ Result<void> ParkedThreads::start(unsigned count) {
     };
     failure = ::pthread_create(&thread, &attributes, live, state_.get());
     if (failure != 0) break;
-    const std::lock_guard lock{state_->mutex};
     state_->threads.push_back(thread);
-    ++state_->idle;
+    // A thread's first steps are made by libc, with calls that the filter will not know.
+    std::unique_lock lock{state_->mutex};
+    state_->changed.wait(lock, [&] { return state_->idle == state_->threads.size(); });
   }
   ::pthread_attr_destroy(&attributes);
   if (failure != 0) return errno_error(failure, "thread");
@@ -77,7 +79,7 @@ Result<void> ParkedThreads::run(std::function<void()> work) {
     --state_->idle;
     state_->waiting.push_back(std::move(work));
   }
-  state_->changed.notify_one();
+  state_->changed.notify_all();
   return {};
 }
 

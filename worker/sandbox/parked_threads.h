@@ -17,7 +17,8 @@ class ParkedThreads {
   ParkedThreads& operator=(const ParkedThreads&) = delete;
   ~ParkedThreads();  ///< as finish()
 
-  /// Makes `count` threads more. Fails with what pthread_create(3) says.
+  /// Makes `count` threads; once, before any work is given. On return they have reached the place where they wait.
+  /// Fails with what pthread_create(3) says.
   protocol::Result<void> start(unsigned count);
 
   /// Gives `work`, which must not throw, to a thread that waits. EAGAIN if all are busy. Callable from any thread.
