@@ -175,7 +175,7 @@ std::vector<MountEntry> mounts_of(const MountIdentity& identity) {
   return std::move(*table);
 }
 
-std::vector<std::string> detach_everywhere(const MountIdentity& identity) {
+std::vector<std::string> detach_everywhere(const MountIdentity& identity, int flags) {
   std::vector<std::string> left;
   // One that is covered by another of ours appears when that one is gone, so go on for as long as something moves.
   for (bool moved = true; moved;) {
@@ -188,7 +188,7 @@ std::vector<std::string> detach_everywhere(const MountIdentity& identity) {
         left.push_back(entry.mount_point + ": " + top.error().message());
       } else if (top->stx_mnt_id != entry.id) {
         left.push_back(entry.mount_point + ": covered by another mount");
-      } else if (::umount2(descriptor_path(root.get()).c_str(), MNT_DETACH) != 0) {
+      } else if (::umount2(descriptor_path(root.get()).c_str(), flags) != 0) {
         left.push_back(entry.mount_point + ": " + last_error().message());
       } else {
         moved = true;

@@ -1,6 +1,7 @@
 // A mount from fsopen to detach, through descriptors only.
 #pragma once
 
+#include <sys/mount.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -57,6 +58,8 @@ class FuseMount {
   static Result<FuseMount> create(const MountSpecification& specification, int fuse_device);
 
   const MountIdentity& identity() const noexcept { return identity_; }
+  /// The mount itself, borrowed; -1 once it is attached.
+  int descriptor() const noexcept { return mount_.get(); }
 
   /// move_mount onto the mount point, then closes every descriptor on the mount.
   Result<void> attach(const MountPoint& where);
@@ -69,9 +72,10 @@ class FuseMount {
 /// Raises the readahead of the mount's backing device info to `kib`; best effort.
 void raise_readahead(const MountIdentity& identity, bool block, unsigned kib);
 
-/// Detaches every mount of this identity's superblock that is reachable here; covered ones are named in the returned
-/// list and left. A superblock whose server lives is destroyed by this, which can wait for that server.
-std::vector<std::string> detach_everywhere(const MountIdentity& identity);
+/// Takes away every mount of this identity's superblock that is reachable here, with umount2's `flags`; covered ones
+/// are named in the returned list and left. A superblock whose server lives is destroyed by this, which can wait for
+/// that server.
+std::vector<std::string> detach_everywhere(const MountIdentity& identity, int flags = MNT_DETACH);
 /// The mounts of this superblock in this mount namespace.
 std::vector<MountEntry> mounts_of(const MountIdentity& identity);
 /// True while mountinfo shows a mount of this superblock.
