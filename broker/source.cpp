@@ -114,7 +114,8 @@ std::string conflicting_user(const Source& source, bool& explained) {
     const auto range = byte_range(entry.device);
     if (!range || !range->overlaps(source.range)) continue;
     explained = true;
-    if (!entry.read_only() || !source.read_only) return "in use: mounted on " + entry.mount_point + " as " + entry.type;
+    if (!entry.read_only() || !source.read_only)
+      return "in use: " + entry.source + " is mounted on " + entry.mount_point + " as " + entry.type;
   }
   // A writable loop device that nobody has claimed is left over; it does not keep others from reading.
   for (const ForeignLoop& loop : foreign_loops(source))
