@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -29,6 +30,7 @@ void ProcessTitle::show(std::string_view text) noexcept {
   const auto room = static_cast<std::size_t>(end_ - start_);
   // Without a NUL at the arguments' old end the kernel reads on into the environment, up to the first NUL.
   if (room < kName.size() + 2) return;
+  ::clearenv();  // getenv(3) must not find what is written there now
   std::fill(start_, end_, '\0');
   std::copy(kName.begin(), kName.end(), start_);
   const auto shown = text.substr(0, room - 1 - kName.size());
