@@ -15,6 +15,7 @@ class DirectoryBlocks {
 
   Volume& volume() noexcept { return mapped_.volume(); }
   Inode& inode() noexcept { return mapped_.inode(); }
+  const Inode& inode() const noexcept { return mapped_.inode(); }
   const DirectoryFormat& format() const noexcept { return format_; }
   std::uint64_t count() const noexcept { return mapped_.count(); }
 

@@ -145,8 +145,7 @@ Result<Attributes> Names::link(InodeNumber number, InodeNumber directory, std::s
 
 Result<void> Names::unlink(InodeNumber directory, std::string_view name) {
   TRY(check_changeable_name(name));
-  InodeNumber dead = 0;
-  TRY(volume_.mutate([&](Operation& operation) -> Result<void> {
+  TRY(dead, volume_.mutate([&](Operation& operation) -> Result<InodeNumber> {
     TRY(parent, changeable_directory(volume_, directory));
     Directory names{volume_, parent};
     TRY(entry, names.find(name));
@@ -157,8 +156,7 @@ Result<void> Names::unlink(InodeNumber directory, std::string_view name) {
     TRY(names.remove(operation, name));
     TRY(drop_link(operation, child, now));
     TRY(write_changed(operation, parent, now));
-    dead = child.links() == 0 ? child.number : 0;
-    return {};
+    return child.links() == 0 ? child.number : InodeNumber{0};
   }));
   release_if_unused(volume_, dead);
   return {};
@@ -166,8 +164,7 @@ Result<void> Names::unlink(InodeNumber directory, std::string_view name) {
 
 Result<void> Names::remove_directory(InodeNumber directory, std::string_view name) {
   TRY(check_changeable_name(name));
-  InodeNumber dead = 0;
-  TRY(volume_.mutate([&](Operation& operation) -> Result<void> {
+  TRY(dead, volume_.mutate([&](Operation& operation) -> Result<InodeNumber> {
     TRY(parent, changeable_directory(volume_, directory));
     Directory names{volume_, parent};
     TRY(entry, names.find(name));
@@ -181,8 +178,7 @@ Result<void> Names::remove_directory(InodeNumber directory, std::string_view nam
     TRY(drop_link(operation, child, now));
     discount_subdirectory(parent);
     TRY(write_changed(operation, parent, now));
-    dead = child.number;
-    return {};
+    return child.number;
   }));
   release_if_unused(volume_, dead);
   return {};

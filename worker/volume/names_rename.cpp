@@ -66,10 +66,11 @@ class Rename {
       if (!to_.child) TRY(check_room_for_subdirectory(volume_, to_.parent, to_.directory.indexed()));
     }
     const std::uint8_t type = entry_type(moved.mode());
-    if (to_.child)
+    if (to_.child) {
       TRY(to_.directory.replace(operation_, to_.name, moved.number, type));
-    else
+    } else {
       TRY(to_.directory.insert(operation_, to_.name, moved.number, type));
+    }
     TRY(from_.directory.remove(operation_, from_.name));
 
     if (is_directory) {
