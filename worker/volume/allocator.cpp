@@ -74,6 +74,8 @@ Result<void> Allocator::free_inode(Operation& operation, InodeNumber inode, bool
   return state_->inodes.free(operation, inode, directory);
 }
 
+Result<bool> Allocator::inode_in_use(InodeNumber inode) { return state_->inodes.in_use(inode); }
+
 Result<void> Allocator::prepare_commit() {
   TRY(state_->bitmaps.write_checksums());
   state_->blocks.prepare_commit();

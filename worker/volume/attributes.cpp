@@ -27,8 +27,8 @@ std::uint32_t changeable_flags(const Inode& inode) noexcept {
   return inode.is_regular() ? kChangeable & ~kDirectoriesOnly : kAnyType;
 }
 
-/// FUSE does not tell the kernel about ext4's flags, so that the VFS cannot check them. A change of times that brings a change time
-/// along is the kernel writing back what it kept for data already written: no user asks for that.
+/// FUSE does not tell the kernel about ext4's flags, so that the VFS cannot check them. A change of times that brings a
+/// change time along is the kernel writing back what it kept for data already written: no user asks for that.
 bool allowed_by_flags(const Inode& inode, const AttributeChange& change) noexcept {
   if ((inode.flags() & (EXT2_IMMUTABLE_FL | EXT2_APPEND_FL)) == 0) return true;
   const bool times = (change.accessed || change.modified) && !change.changed;

@@ -14,8 +14,8 @@ struct BitRun {
   std::uint32_t count = 0;
 };
 
-/// What is free in one group: bits that are clear in `bits` and, unless that is empty, in `held`. Both are whole blocks with bit
-/// 0 the lowest of byte 0; what lies at or behind `size` counts as in use.
+/// What is free in one group: bits that are clear in `bits` and, unless that is empty, in `held`. Both are whole blocks
+/// with bit 0 the lowest of byte 0; what lies at or behind `size` counts as in use.
 struct BitmapView {
   std::span<const std::byte> bits;
   std::span<const std::byte> held = {};
@@ -28,8 +28,8 @@ std::optional<std::uint32_t> find_free(const BitmapView& view, std::uint32_t fro
 /// How many bits from `from` on are free, counted up to `limit`.
 std::uint32_t free_run_at(const BitmapView& view, std::uint32_t from, std::uint32_t limit) noexcept;
 
-/// The first run of at least `least` free bits that starts in [from, to), cut to `most`. Where there is none, the longest shorter
-/// run (count 0: nothing is free). A run may reach beyond `to`.
+/// The first run of at least `least` free bits that starts in [from, to), cut to `most`. Where there is none, the
+/// longest shorter run (count 0: nothing is free). A run may reach beyond `to`.
 BitRun find_free_run(const BitmapView& view, std::uint32_t from, std::uint32_t to, std::uint32_t least,
                      std::uint32_t most) noexcept;
 

@@ -27,7 +27,8 @@ std::vector<BlockAllocator::Part> BlockAllocator::parts_of(BlockRange range) con
   while (range.count > 0) {
     const std::uint32_t group = bitmaps_.group_of(range.first);
     const auto bit = static_cast<std::uint32_t>(range.first - bitmaps_.first_block(group));
-    const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(range.count, bitmaps_.block_count(group) - bit));
+    const auto count =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(range.count, bitmaps_.block_count(group) - bit));
     parts.push_back({group, {bit, count}});
     range.first += count;
     range.count -= count;

@@ -7,14 +7,15 @@
 namespace worker::volume {
 namespace {
 
-/// A run of this many blocks is good enough for any request: an extent more for every 256 KiB costs nothing that can be measured.
+/// A run of this many blocks is good enough for any request: an extent more for every 256 KiB costs nothing that can be
+/// measured.
 constexpr std::uint32_t kGoodRun = 64;
 
 /// How many bitmaps are looked at for a good run before fragments are accepted.
 constexpr std::uint32_t kNeighbourhood = 32;
 
-/// Large requests that cannot go on at their goal start at a free stretch of this many blocks, so that files written at the same time
-/// do not cut each other into pieces; small files fill the gaps.
+/// Large requests that cannot go on at their goal start at a free stretch of this many blocks, so that files written at
+/// the same time do not cut each other into pieces; small files fill the gaps.
 constexpr std::uint32_t kWindow = 2048;
 constexpr std::uint32_t kWindowGroups = 8;
 

@@ -16,15 +16,15 @@ struct FoundRun {
   BitRun run;
 };
 
-/// Looks for free blocks near a goal without marking anything. Descriptors are asked first, so that a full group costs no I/O, and what
-/// a bitmap was seen to lack is remembered until something is freed in it. Under the mutator lock.
+/// Looks for free blocks near a goal without marking anything. Descriptors are asked first, so that a full group costs
+/// no I/O, and what a bitmap was seen to lack is remembered until something is freed in it. Under the mutator lock.
 class BlockSearch {
  public:
   BlockSearch(Volume& volume, GroupBitmaps& bitmaps, const HeldBlocks& held)
       : volume_{volume}, bitmaps_{bitmaps}, held_{held} {}
 
-  /// Up to `wanted` blocks in one run: at the goal if a good run starts there, else the nearest good run behind it, else the best of
-  /// the neighbourhood, else whatever is free anywhere. Nothing when there is none.
+  /// Up to `wanted` blocks in one run: at the goal if a good run starts there, else the nearest good run behind it,
+  /// else the best of the neighbourhood, else whatever is free anywhere. Nothing when there is none.
   std::optional<FoundRun> find(BlockNumber goal, std::uint32_t wanted);
 
   /// Something in `group`, or anywhere, has become free.

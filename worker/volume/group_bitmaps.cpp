@@ -9,8 +9,8 @@
 namespace worker::volume {
 namespace {
 
-/// Members of a flex group are asked one by one where their metadata lies. mke2fs makes 16; larger ones come from -G and from
-/// hostile images, and there each group answers only for itself.
+/// Members of a flex group are asked one by one where their metadata lies. mke2fs makes 16; larger ones come from -G
+/// and from hostile images, and there each group answers only for itself.
 constexpr std::uint32_t kMostFlexMembers = 256;
 
 /// libext2fs takes bitmaps as char and does not write to them where it only sums.
@@ -75,11 +75,13 @@ Result<disk::Contents> GroupBitmaps::load(Kind& kind, std::uint32_t group, Block
   }();
   if (contents.ok() && kind.believed.contains(group)) return contents;
 
-  // A group once found bad stays bad, also when the device would read it now: its free count cannot be trusted any more.
+  // A group once found bad stays bad, also when the device would read it now: its free count cannot be trusted any
+  // more.
   const Result<void> verdict = contents.ok() ? check(std::span{**contents}) : Result<void>{contents.error()};
   if (!verdict.ok()) {
     const int number = verdict.error().code == std::errc::io_error ? EIO : EUCLEAN;
     kind.unusable.emplace(group, number);
+    volume_.report(errno_error(number, what()));
     return errno_error(number, what());
   }
   kind.believed.insert(group);

@@ -13,9 +13,10 @@
 
 namespace worker::volume {
 
-/// Loads bitmaps from the block cache group by group. Each is checked when it is first used: checksum, free count, and that it
-/// marks the metadata of its own flex group; one that fails makes its group unusable for good. Bitmaps of groups that were never used
-/// (BLOCK_UNINIT, INODE_UNINIT) are made up and reach the disk with their first change. Under the mutator lock.
+/// Loads bitmaps from the block cache group by group. Each is checked when it is first used: checksum, free count, and
+/// that it marks the metadata of its own flex group; one that fails makes its group unusable for good. Bitmaps of
+/// groups that were never used (BLOCK_UNINIT, INODE_UNINIT) are made up and reach the disk with their first change.
+/// Under the mutator lock.
 class GroupBitmaps {
  public:
   explicit GroupBitmaps(Volume& volume) : volume_{volume} {}

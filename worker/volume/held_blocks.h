@@ -1,4 +1,5 @@
-// Blocks that look free in a bitmap but must not be given out: promised ones, and freed ones whose commit is not durable.
+// Blocks that look free in a bitmap but must not be given out: promised ones, and freed ones whose commit is not
+// durable.
 #pragma once
 
 #include <cstddef>

@@ -21,7 +21,8 @@ constexpr std::size_t kAccessedEnd = offsetof(ext2_inode_large, i_crtime);
 constexpr std::size_t kBornEnd = offsetof(ext2_inode_large, i_crtime_extra);
 constexpr std::size_t kBornExtraEnd = offsetof(ext2_inode_large, i_version_hi);
 
-/// A stored time: signed seconds, and where the inode has room 30 bits of nanoseconds above two bits that count 2^32 seconds.
+/// A stored time: signed seconds, and where the inode has room 30 bits of nanoseconds above two bits that count 2^32
+/// seconds.
 Timestamp decode(std::uint32_t seconds, std::uint32_t extra, bool has_extra) noexcept {
   const auto low = static_cast<std::int64_t>(static_cast<std::int32_t>(seconds));
   if (!has_extra) return {low, 0};
@@ -65,8 +66,8 @@ void Inode::set_gid(std::uint32_t gid) noexcept {
   raw.osd2.linux2.l_i_gid_high = static_cast<std::uint16_t>(gid >> 16);
 }
 
-// Old encoding in i_block[0] where both numbers fit into a byte, new encoding in i_block[1] otherwise. A number that fits looks the
-// same in both.
+// Old encoding in i_block[0] where both numbers fit into a byte, new encoding in i_block[1] otherwise. A number that
+// fits looks the same in both.
 std::uint32_t Inode::device() const noexcept { return raw.i_block[0] != 0 ? raw.i_block[0] & 0xffff : raw.i_block[1]; }
 
 void Inode::set_device(std::uint32_t device) noexcept {
@@ -75,15 +76,9 @@ void Inode::set_device(std::uint32_t device) noexcept {
   raw.i_block[1] = small ? 0 : device;
 }
 
-Timestamp Inode::accessed() const noexcept {
-  return decode(raw.i_atime, raw.i_atime_extra, has_field(kAccessedEnd));
-}
-Timestamp Inode::modified() const noexcept {
-  return decode(raw.i_mtime, raw.i_mtime_extra, has_field(kModifiedEnd));
-}
-Timestamp Inode::changed() const noexcept {
-  return decode(raw.i_ctime, raw.i_ctime_extra, has_field(kChangedEnd));
-}
+Timestamp Inode::accessed() const noexcept { return decode(raw.i_atime, raw.i_atime_extra, has_field(kAccessedEnd)); }
+Timestamp Inode::modified() const noexcept { return decode(raw.i_mtime, raw.i_mtime_extra, has_field(kModifiedEnd)); }
+Timestamp Inode::changed() const noexcept { return decode(raw.i_ctime, raw.i_ctime_extra, has_field(kChangedEnd)); }
 Timestamp Inode::born() const noexcept {
   if (!has_field(kBornEnd)) return {};
   return decode(raw.i_crtime, raw.i_crtime_extra, has_field(kBornExtraEnd));
@@ -103,7 +98,8 @@ void Inode::set_born(Timestamp time) noexcept {
 }
 
 bool Inode::is_fast_symlink() const noexcept {
-  return is_symlink() && (raw.i_flags & (EXT4_EXTENTS_FL | EXT4_INLINE_DATA_FL)) == 0 && raw.i_size < sizeof raw.i_block;
+  return is_symlink() && (raw.i_flags & (EXT4_EXTENTS_FL | EXT4_INLINE_DATA_FL)) == 0 &&
+         raw.i_size < sizeof raw.i_block;
 }
 
 }  // namespace worker::volume

@@ -105,7 +105,8 @@ Result<InodeNumber> InodeAllocator::allocate(Operation& operation, InodeNumber p
   return errno_error(ENOSPC);
 }
 
-Result<std::optional<InodeNumber>> InodeAllocator::take_from(Operation& operation, std::uint32_t group, bool directory) {
+Result<std::optional<InodeNumber>> InodeAllocator::take_from(Operation& operation, std::uint32_t group,
+                                                             bool directory) {
   ext2_filsys fs = volume_.fs();
   if (ext2fs_bg_free_inodes_count(fs, group) == 0) return std::optional<InodeNumber>{};
   const auto bitmap = bitmaps_.inodes(group);
@@ -124,8 +125,8 @@ Result<std::optional<InodeNumber>> InodeAllocator::take_from(Operation& operatio
 Result<void> InodeAllocator::take(Operation& operation, std::uint32_t group, std::uint32_t index, bool directory) {
   ext2_filsys fs = volume_.fs();
   operation.touch_superblock();
-  // The inode table and bitmaps lie in blocks that a made-up block bitmap of this group vouches for: it becomes real together
-  // with the inode bitmap, as in kernel ext4.
+  // The inode table and bitmaps lie in blocks that a made-up block bitmap of this group vouches for: it becomes real
+  // together with the inode bitmap, as in kernel ext4.
   const bool both_unused = bitmaps_.flags_count() && ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) &&
                            ext2fs_bg_flags_test(fs, group, EXT2_BG_BLOCK_UNINIT);
   if (both_unused && bitmaps_.blocks(group).ok()) TRY(bitmaps_.change_blocks(operation, group));
@@ -168,6 +169,13 @@ Result<void> InodeAllocator::clear_table(Operation& operation, std::uint32_t gro
     std::fill(bytes.begin() + begin, bytes.begin() + end, std::byte{0});
   }
   return {};
+}
+
+Result<bool> InodeAllocator::in_use(InodeNumber inode) {
+  const ext2_super_block& super = *volume_.fs()->super;
+  if (inode == 0 || inode > super.s_inodes_count) return false;
+  TRY(bitmap, bitmaps_.inodes((inode - 1) / super.s_inodes_per_group));
+  return all_set(*bitmap, {(inode - 1) % super.s_inodes_per_group, 1});
 }
 
 Result<void> InodeAllocator::free(Operation& operation, InodeNumber inode, bool directory) {

@@ -8,14 +8,15 @@
 
 namespace worker::volume {
 
-/// The inode half of Allocator. Files go near their directory; directories near theirs while that part of the volume is not much
-/// fuller than the rest; directories of the root to the emptiest parts. Under the mutator lock.
+/// The inode half of Allocator. Files go near their directory; directories near theirs while that part of the volume is
+/// not much fuller than the rest; directories of the root to the emptiest parts. Under the mutator lock.
 class InodeAllocator {
  public:
   InodeAllocator(Volume& volume, GroupBitmaps& bitmaps) : volume_{volume}, bitmaps_{bitmaps} {}
 
   Result<InodeNumber> allocate(Operation& operation, InodeNumber parent, bool directory);
   Result<void> free(Operation& operation, InodeNumber inode, bool directory);
+  Result<bool> in_use(InodeNumber inode);
 
  private:
   struct Room {

@@ -70,8 +70,7 @@ Result<Inodes::Place> Inodes::find(InodeNumber number) const {
   if (number == 0 || number > fs->super->s_inodes_count) return errno_error(ESTALE);
   const std::uint32_t group = (number - 1) / fs->super->s_inodes_per_group;
   if (group >= tables_.size()) return errno_error(ESTALE);
-  const std::uint64_t byte =
-      std::uint64_t{(number - 1) % fs->super->s_inodes_per_group} * EXT2_INODE_SIZE(fs->super);
+  const std::uint64_t byte = std::uint64_t{(number - 1) % fs->super->s_inodes_per_group} * EXT2_INODE_SIZE(fs->super);
   const BlockNumber block = tables_[group] + byte / fs->blocksize;
   if (tables_[group] <= fs->super->s_first_data_block || block >= ext2fs_blocks_count(fs->super)) {
     return errno_error(EUCLEAN, "inode table of group " + std::to_string(group));
@@ -117,8 +116,9 @@ Result<Inode> Inodes::read(InodeNumber number) {
   if (ext2fs_has_group_desc_csum(fs)) {
     const std::uint32_t per_group = fs->super->s_inodes_per_group;
     const std::uint32_t group = (number - 1) / per_group;
-    const bool never_used = ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) ||
-                            (number - 1) % per_group >= per_group - std::min(per_group, ext2fs_bg_itable_unused(fs, group));
+    const bool never_used =
+        ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) ||
+        (number - 1) % per_group >= per_group - std::min(per_group, ext2fs_bg_itable_unused(fs, group));
     if (never_used) return errno_error(ESTALE);
   }
   return read_stored(number);
@@ -162,7 +162,8 @@ Result<Inode> Inodes::create(Operation& operation, const Inode& parent, const Ne
   inode.number = number;
   ext2_inode_large& raw = inode.raw;
   if (inode_size > EXT2_GOOD_OLD_INODE_SIZE) {
-    const std::size_t fields = std::max<std::size_t>(sizeof raw - EXT2_GOOD_OLD_INODE_SIZE, fs->super->s_want_extra_isize);
+    const std::size_t fields =
+        std::max<std::size_t>(sizeof raw - EXT2_GOOD_OLD_INODE_SIZE, fs->super->s_want_extra_isize);
     const std::size_t room = inode_size - EXT2_GOOD_OLD_INODE_SIZE;
     raw.i_extra_isize = static_cast<std::uint16_t>(fields % 4 == 0 && fields <= room ? fields : 32);
   }

@@ -10,8 +10,8 @@
 
 namespace worker::volume {
 
-/// One inode in memory, little-endian fields already in host order (libext2fs swaps). What lies behind the 160 bytes (extended
-/// attributes in the inode) stays on the volume when the inode is written back.
+/// One inode in memory, little-endian fields already in host order (libext2fs swaps). What lies behind the 160 bytes
+/// (extended attributes in the inode) stays on the volume when the inode is written back.
 struct Inode {
   InodeNumber number = 0;
   ext2_inode_large raw{};
@@ -57,8 +57,8 @@ class Inodes {
   /// The times, the generation and all else as they are in `inode`; i_dtime of an orphan as its list needs it.
   Result<void> write(Operation& operation, const Inode& inode);
 
-  /// Allocates and writes a fresh inode with link count 0: type, owner, mode, flags inherited from `parent`, times now, an empty
-  /// mapping (extents where the volume has them), i_extra_isize, a random generation.
+  /// Allocates and writes a fresh inode with link count 0: type, owner, mode, flags inherited from `parent`, times now,
+  /// an empty mapping (extents where the volume has them), i_extra_isize, a random generation.
   Result<Inode> create(Operation& operation, const Inode& parent, const NewInode& wanted);
 
   /// Frees an inode without links, blocks, attributes and place on the orphan list.
@@ -68,8 +68,8 @@ class Inodes {
   Attributes attributes(const Inode& inode) const;
   Result<Attributes> attributes(InodeNumber number);
 
-  /// SETATTR. Takes its own locks; truncation goes through FileData first and stays if the rest fails. Returns the attributes
-  /// afterwards. EPERM for what an immutable or append-only file does not allow.
+  /// SETATTR. Takes its own locks; truncation goes through FileData first and stays if the rest fails. Returns the
+  /// attributes afterwards. EPERM for what an immutable or append-only file does not allow.
   Result<Attributes> change(InodeNumber number, const AttributeChange& change);
 
   /// FS_IOC_SETFLAGS; takes its own locks. EOPNOTSUPP for flags that this volume or we cannot honour.
@@ -86,7 +86,8 @@ class Inodes {
   Result<void> apply(Operation& operation, Inode& inode, const AttributeChange& change);
 
   Volume& volume_;
-  std::vector<BlockNumber> tables_;  ///< of each group: where its inode table starts, copied so that readers need no lock
+  std::vector<BlockNumber>
+      tables_;  ///< of each group: where its inode table starts, copied so that readers need no lock
   std::uint64_t random_;
 };
 

@@ -10,19 +10,10 @@ LibraryHooks& hooks_of(ext2_filsys fs) noexcept { return *static_cast<LibraryHoo
 
 }  // namespace
 
-LibraryHooks::~LibraryHooks() {
-  if (!installed_) return;
-  ext2_filsys fs = volume_.fs();
-  fs->get_alloc_block2 = nullptr;
-  fs->new_range = nullptr;
-  fs->block_alloc_stats = nullptr;
-  fs->block_alloc_stats_range = nullptr;
-  fs->priv_data = nullptr;
-}
-
 Result<void> LibraryHooks::install() {
   ext2_filsys fs = volume_.fs();
-  // A tree that holds nothing costs nothing, whatever the size of the volume; the default type would be an array of all bits.
+  // A tree that holds nothing costs nothing, whatever the size of the volume; the default type would be an array of all
+  // bits.
   fs->default_bitmap_type = EXT2FS_BMAP64_RBTREE;
   TRY_EXT2(ext2fs_allocate_block_bitmap(fs, "library blocks", &fs->block_map));
   TRY_EXT2(ext2fs_allocate_inode_bitmap(fs, "library inodes", &fs->inode_map));
@@ -33,7 +24,6 @@ Result<void> LibraryHooks::install() {
   fs->new_range = get_range;
   fs->block_alloc_stats = block_counted;
   fs->block_alloc_stats_range = range_counted;
-  installed_ = true;
   return {};
 }
 
@@ -77,7 +67,8 @@ void LibraryHooks::block_counted(ext2_filsys fs, blk64_t block, int in_use) noex
 }
 
 void LibraryHooks::range_counted(ext2_filsys fs, blk64_t first, blk_t count, int in_use) noexcept {
-  // libext2fs before 1.47.4 has run its loop variables down by now and names no blocks. They were marked when they were found.
+  // libext2fs before 1.47.4 has run its loop variables down by now and names no blocks. They were marked when they were
+  // found.
   if (count > 0) hooks_of(fs).counted({first, count}, in_use);
 }
 

@@ -6,18 +6,19 @@
 
 namespace worker::volume {
 
-/// Owns the hooks in one libext2fs handle: extent and indirect blocks that the library needs come from the BlockAllocator, may use
-/// the reserve, and what it frees goes there. The library keeps empty bitmaps of its own, which it marks but never asks. The
-/// library keeps free counts itself. Works only inside an operation; outside of one every allocation fails with EROFS.
+/// Owns the hooks in one libext2fs handle: extent and indirect blocks that the library needs come from the
+/// BlockAllocator, may use the reserve, and what it frees goes there. The library keeps empty bitmaps of its own, which
+/// it marks but never asks. The library keeps free counts itself. Works only inside an operation; outside of one every
+/// allocation fails with EROFS.
 class LibraryHooks {
  public:
   LibraryHooks(Volume& volume, GroupBitmaps& bitmaps, BlockAllocator& blocks)
       : volume_{volume}, bitmaps_{bitmaps}, blocks_{blocks} {}
   LibraryHooks(const LibraryHooks&) = delete;
   LibraryHooks& operator=(const LibraryHooks&) = delete;
-  ~LibraryHooks();
 
-  /// Uses fs->priv_data to find its way back.
+  /// Uses fs->priv_data to find its way back. Stays installed for the life of the handle, which must not be used to
+  /// change anything once this object is gone.
   Result<void> install();
 
   /// Forgets what the library has marked in its empty bitmaps, so that they stay empty.
@@ -37,7 +38,6 @@ class LibraryHooks {
   Volume& volume_;
   GroupBitmaps& bitmaps_;
   BlockAllocator& blocks_;
-  bool installed_ = false;
 };
 
 }  // namespace worker::volume
