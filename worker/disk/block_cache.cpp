@@ -115,8 +115,10 @@ struct BlockCache::State {
   void set_dirty(Block& block, bool is) noexcept {
     if (block.dirty == is) return;
     block.dirty = is;
-    if (is) ++dirty_count;
-    else --dirty_count;
+    if (is)
+      ++dirty_count;
+    else
+      --dirty_count;
   }
 
   void touch(Block& block) {

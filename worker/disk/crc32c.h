@@ -7,9 +7,9 @@
 
 namespace worker::disk {
 
-/// Continues the Castagnoli CRC `crc` over `bytes`, least significant bit first, without inversion before or after: as ext4
-/// stores it. Uses the processor's instruction where there is one. The library's exported ext2fs_crc32c_le is this function
-/// in every program that links this file, so that its own checksums gain too.
+/// Continues the Castagnoli CRC `crc` over `bytes`, least significant bit first, without inversion before or after: as
+/// ext4 stores it. Uses the processor's instruction where there is one. The library's exported ext2fs_crc32c_le is this
+/// function in every program that links this file, so that its own checksums gain too.
 std::uint32_t crc32c(std::uint32_t crc, std::span<const std::byte> bytes) noexcept;
 
 /// The same by table, on any processor.

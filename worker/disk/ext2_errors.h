@@ -21,7 +21,8 @@ errcode_t to_errcode(const std::error_code& code) noexcept;
 /// The errno that a code means; EIO for what has none.
 int error_number(const std::error_code& code) noexcept;
 
-/// True when the code says that what is stored on the volume is wrong, rather than that a request was or that I/O failed.
+/// True when the code says that what is stored on the volume is wrong, rather than that a request was or that I/O
+/// failed.
 bool is_corruption(const std::error_code& code) noexcept;
 
 }  // namespace worker::disk

@@ -17,7 +17,8 @@ Result<std::unique_ptr<FileDevice>> FileDevice::open(protocol::UniqueFd fd, Byte
   const off_t end = ::lseek(fd.get(), 0, SEEK_END);
   if (end < 0) return last_error("cannot tell the size of the volume");
   const auto total = static_cast<std::uint64_t>(end);
-  if (offset > total || size > total - offset) return errno_error(EINVAL, "offset= and sizelimit= reach beyond the source");
+  if (offset > total || size > total - offset)
+    return errno_error(EINVAL, "offset= and sizelimit= reach beyond the source");
   return std::unique_ptr<FileDevice>{
       new FileDevice{std::move(fd), offset, size != 0 ? size : total - offset, (flags & O_ACCMODE) == O_RDONLY}};
 }

@@ -11,7 +11,8 @@ namespace worker::disk {
 /// The bytes [offset, offset + size) of what a descriptor names. Owns the descriptor. Any thread.
 class FileDevice final : public BlockDevice {
  public:
-  /// `size` 0 means up to the end. Fails with EINVAL for a window that does not lie inside. Read-only if the descriptor is.
+  /// `size` 0 means up to the end. Fails with EINVAL for a window that does not lie inside. Read-only if the descriptor
+  /// is.
   static Result<std::unique_ptr<FileDevice>> open(protocol::UniqueFd fd, ByteOffset offset = 0, std::uint64_t size = 0);
 
   Result<void> read(ByteOffset offset, std::span<std::byte> into) override;

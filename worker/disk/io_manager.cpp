@@ -21,8 +21,8 @@ BlockCache* cache_of(io_channel channel) noexcept {
   return ours ? static_cast<BlockCache*>(channel->private_data) : nullptr;
 }
 
-/// A request in bytes of the volume. The library counts in its current block size, 1024 while it looks for the superblock;
-/// a negative count is a number of bytes.
+/// A request in bytes of the volume. The library counts in its current block size, 1024 while it looks for the
+/// superblock; a negative count is a number of bytes.
 struct Range {
   ByteOffset start = 0;
   std::uint64_t length = 0;
