@@ -55,10 +55,11 @@ Result<std::size_t> FileData::read(InodeNumber inode, std::uint64_t offset, std:
       const std::uint64_t to = std::min<std::uint64_t>(run.end() * block_size, end);
       if (from >= to) break;
       const auto part = into.subspan(done, to - from);
-      if (run.state == RunState::written)
+      if (run.state == RunState::written) {
         TRY(state.volume.device().read(run.physical * block_size + (from - run.logical * block_size), part));
-      else
+      } else {
         std::fill(part.begin(), part.end(), std::byte{0});
+      }
       done += part.size();
     }
   }

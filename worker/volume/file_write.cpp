@@ -1,4 +1,6 @@
 // FileData::write: overwriting in place, and everything that changes mapping, size or times.
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstring>
 #include <vector>
