@@ -21,7 +21,7 @@ using protocol::log;
 using protocol::Severity;
 
 /// Requests that wait for the disk must leave others that do not; more threads than this only cost memory.
-unsigned serving_threads() {
+unsigned count_serving_threads() {
   const long processors = ::sysconf(_SC_NPROCESSORS_ONLN);
   return static_cast<unsigned>(std::clamp(2 * processors, 4L, 16L));
 }
@@ -31,20 +31,21 @@ constexpr unsigned kOtherThreads = 2;
 
 }  // namespace
 
-Worker::Worker(bool spawned, ProcessTitle title) : spawned_{spawned}, title_{title} {}
+Worker::Worker(bool spawned, ProcessTitle title)
+    : spawned_{spawned}, title_{title}, serving_threads_{count_serving_threads()} {}
 
 Result<void> Worker::prepare() {
   ::prctl(PR_SET_NAME, "ext4box-worker", 0, 0, 0);  // fexecve left a descriptor's number
   TRY(control, Control::adopt(spawned_));
   control_.emplace(std::move(control));
-  server_.emplace(serving_threads());
+  server_.emplace(serving_threads_);
   return {};
 }
 
 Result<void> Worker::lock() {
   sandbox::Plan plan;
   plan.own_namespaces = spawned_;
-  plan.start_threads = [this] { return threads_.start(serving_threads() + kOtherThreads); };
+  plan.start_threads = [this] { return threads_.start(serving_threads_ + kOtherThreads); };
   TRY(sealed, sandbox::lock_down(plan));
   sealed_ = sealed;
   return threads_.run([this] { signals_.obey([this](int signal) { obey(signal); }); });
@@ -130,7 +131,7 @@ Result<void> Worker::mount() {
   }
   TRY(server_->start(*volume_, std::move(fuse_device_)));
   session_ = true;
-  for (unsigned thread = serving_threads(); thread > 0; --thread) {
+  for (unsigned thread = serving_threads_; thread > 0; --thread) {
     TRY(threads_.run([this] { server_->serve(); }));
   }
   if (!server_->wait_initialised()) return errno_error(ENOTCONN, "the kernel ended the session");

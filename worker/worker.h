@@ -53,6 +53,7 @@ class Worker {
 
   bool spawned_;
   ProcessTitle title_;
+  unsigned serving_threads_;
   Signals signals_;
   std::optional<Control> control_;
   std::optional<sandbox::Sealed> sealed_;
