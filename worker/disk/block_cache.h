@@ -14,8 +14,8 @@ namespace worker::disk {
 /// A block of the volume, counted in volume blocks from its start.
 using BlockNumber = std::uint64_t;
 
-/// In what order dirty blocks go home when no journal protects them: lower kinds are written first, so that a name never
-/// reaches the disk before the inode, nor the inode before the bitmap, that it depends on.
+/// In what order dirty blocks go home when no journal protects them: lower kinds are written first, so that a name
+/// never reaches the disk before the inode, nor the inode before the bitmap, that it depends on.
 enum class BlockKind : std::uint8_t { allocation, inode, directory, superblock };
 
 /// One version of a block's contents. Never changes while anybody but the running operation can see it.
@@ -29,8 +29,9 @@ struct FrozenBlock {
 };
 
 /// Cache of metadata blocks; file data never passes here. Readers may call from any thread. Everything that changes
-/// contents belongs to the one running operation and is called with the volume's mutator lock held. Every block an operation
-/// touches keeps its former version until the operation ends, so that roll_back() leaves no trace.
+/// contents belongs to the one running operation and is called by its thread, with the volume's mutator lock held.
+/// Every block an operation touches keeps its former version until the operation ends: other threads read that one, and
+/// a roll-back leaves no trace.
 class BlockCache {
  public:
   /// `capacity` bounds the clean blocks kept; dirty ones and those in use come on top.
@@ -39,8 +40,10 @@ class BlockCache {
 
   std::uint32_t block_size() const noexcept;
   BlockDevice& device() noexcept;
+  BlockNumber blocks() const noexcept;  ///< of the device; greater numbers read as EUCLEAN
 
-  /// The current version, read from the device if need be. The reference stays valid and unchanged for as long as it is held.
+  /// The current version, read from the device if need be. The reference stays valid and unchanged for as long as it is
+  /// held. The running operation's thread sees its own version, which changes as it goes on writing to the block.
   Result<Contents> read(BlockNumber number);
 
   /// Starts reads of `count` blocks in one device request; a hint, never an error.
@@ -51,20 +54,24 @@ class BlockCache {
   void roll_back_operation();
   bool in_operation() const noexcept;
 
-  /// A writable copy of the current version; the block becomes dirty. Valid until the operation ends. Needs an operation.
+  /// A writable copy of the current version; the block becomes dirty. Valid until the operation ends: every modify() of
+  /// a block in one operation gives the same bytes. Of several kinds given to a dirty block the last in order counts.
   Result<std::span<std::byte>> modify(BlockNumber number, BlockKind kind);
 
   /// As modify(), but starts from zeros and reads nothing: for a block that was just allocated.
   std::span<std::byte> create(BlockNumber number, BlockKind kind);
 
-  /// The blocks were freed: what is dirty in them is not owed to the device any more. Undone by a roll-back.
+  /// The blocks were freed: what is dirty in them is not owed to the device any more. Undone by a roll-back. A version
+  /// that a commit has frozen still goes home: the blocks must not carry anything else before that commit has settled.
   void forget(BlockNumber first, std::uint64_t count);
 
   /// How many blocks the running operation and its forerunners have left dirty.
   std::size_t dirty_blocks() const noexcept;
+  /// How many are kept though they are the same on the device.
+  std::size_t clean_blocks() const noexcept;
 
-  /// Takes all dirty blocks, ordered by kind and number, for writing outside the mutator lock; later operations copy. No
-  /// operation may be running. Until settle() the blocks stay in memory.
+  /// Takes all dirty blocks, ordered by kind and number, for writing outside the mutator lock; later operations copy.
+  /// No operation may be running. Until settle() the blocks stay in memory.
   std::vector<FrozenBlock> freeze();
 
   /// Ends a freeze: blocks not changed since are clean again; with `written` false all stay dirty.

@@ -15,8 +15,8 @@ using protocol::Result;
 /// Bytes from the start of the volume (not of the file or disk that it lies in).
 using ByteOffset = std::uint64_t;
 
-/// What carries a volume. Implementations are safe to call from any thread; a test's recorder or fault injector is one more
-/// implementation. Short transfers are completed inside; an error leaves the contents of the range undefined.
+/// What carries a volume. Implementations are safe to call from any thread; a test's recorder or fault injector is one
+/// more implementation. Short transfers are completed inside; an error leaves the contents of the range undefined.
 class BlockDevice {
  public:
   virtual ~BlockDevice() = default;

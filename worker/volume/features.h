@@ -10,7 +10,8 @@ namespace worker::volume {
 
 enum class Access : std::uint8_t { read_write, read_only, none };
 
-/// What a superblock's features allow. When not read_write, `reason` names the features, in mke2fs's words, in one line.
+/// What a superblock's features allow. When not read_write, `reason` names the features, in mke2fs's words, in one
+/// line.
 struct FeatureVerdict {
   Access access = Access::none;
   std::string reason;

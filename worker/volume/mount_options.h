@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,8 +15,8 @@ enum class ErrorPolicy : std::uint8_t { from_superblock, go_on, remount_read_onl
 
 struct MountOptions {
   bool read_only = false;
-  bool no_recovery = false;     ///< `norecovery`, `noload`: read-only, a dirty journal is left alone
-  bool minix_df = false;        ///< statfs counts metadata overhead as space
+  bool no_recovery = false;  ///< `norecovery`, `noload`: read-only, a dirty journal is left alone
+  bool minix_df = false;     ///< statfs counts metadata overhead as space
   bool acl = true;
   bool user_xattr = true;
   ErrorPolicy errors = ErrorPolicy::from_superblock;

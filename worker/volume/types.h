@@ -13,8 +13,8 @@
 namespace worker::volume {
 
 using disk::BlockNumber;
-using protocol::Error;
 using protocol::errno_error;
+using protocol::Error;
 using protocol::Result;
 
 /// An inode of the volume, 1 to the superblock's inode count; 2 is the root directory.
@@ -41,11 +41,11 @@ struct Attributes {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint32_t links = 0;
-  std::uint32_t device = 0;       ///< for S_IFCHR and S_IFBLK, as the kernel's new_encode_dev()
-  std::uint32_t flags = 0;        ///< EXT4_*_FL
-  std::uint32_t block_size = 0;   ///< bytes
-  std::uint64_t size = 0;         ///< bytes
-  std::uint64_t blocks = 0;       ///< units of 512 bytes
+  std::uint32_t device = 0;      ///< for S_IFCHR and S_IFBLK, as the kernel's new_encode_dev()
+  std::uint32_t flags = 0;       ///< EXT4_*_FL
+  std::uint32_t block_size = 0;  ///< bytes
+  std::uint64_t size = 0;        ///< bytes
+  std::uint64_t blocks = 0;      ///< units of 512 bytes
   Timestamp accessed, modified, changed, born;
 };
 
@@ -54,8 +54,8 @@ struct NewInode {
   std::uint32_t mode = 0;   ///< type and permission bits as asked for, the umask not yet applied
   std::uint32_t umask = 0;  ///< of the caller; a default ACL of the directory takes its place
   std::uint32_t uid = 0;
-  std::uint32_t gid = 0;       ///< a set-group-ID directory's group takes its place
-  std::uint32_t device = 0;    ///< for S_IFCHR and S_IFBLK
+  std::uint32_t gid = 0;     ///< a set-group-ID directory's group takes its place
+  std::uint32_t device = 0;  ///< for S_IFCHR and S_IFBLK
 };
 
 /// What a SETATTR asks for; what is not set stays as it is. The kernel has checked permissions (default_permissions).

@@ -1,0 +1,71 @@
+#include "worker/disk/file_device.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <utility>
+
+namespace worker::disk {
+
+using protocol::errno_error;
+using protocol::last_error;
+
+Result<std::unique_ptr<FileDevice>> FileDevice::open(protocol::UniqueFd fd, ByteOffset offset, std::uint64_t size) {
+  const int flags = ::fcntl(fd.get(), F_GETFL);
+  if (flags < 0) return last_error("the volume's descriptor");
+  // Seeking tells the size of files and of block devices alike, without an ioctl that the sandbox would have to allow.
+  const off_t end = ::lseek(fd.get(), 0, SEEK_END);
+  if (end < 0) return last_error("cannot tell the size of the volume");
+  const auto total = static_cast<std::uint64_t>(end);
+  if (offset > total || size > total - offset)
+    return errno_error(EINVAL, "offset= and sizelimit= reach beyond the source");
+  return std::unique_ptr<FileDevice>{
+      new FileDevice{std::move(fd), offset, size != 0 ? size : total - offset, (flags & O_ACCMODE) == O_RDONLY}};
+}
+
+Result<void> FileDevice::read(ByteOffset offset, std::span<std::byte> into) {
+  if (!inside(offset, into.size())) return errno_error(EIO, "read behind the end of the volume");
+  while (!into.empty()) {
+    const ssize_t got = ::pread(fd_.get(), into.data(), into.size(), static_cast<off_t>(start_ + offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return last_error("read");
+    if (got == 0) return errno_error(EIO, "the source has become shorter");
+    into = into.subspan(static_cast<std::size_t>(got));
+    offset += static_cast<std::uint64_t>(got);
+  }
+  return {};
+}
+
+Result<void> FileDevice::write(ByteOffset offset, std::span<const std::byte> from) {
+  if (read_only_) return errno_error(EROFS);
+  if (!inside(offset, from.size())) return errno_error(EIO, "write behind the end of the volume");
+  while (!from.empty()) {
+    const ssize_t put = ::pwrite(fd_.get(), from.data(), from.size(), static_cast<off_t>(start_ + offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return last_error("write");
+    if (put == 0) return errno_error(EIO, "write");
+    from = from.subspan(static_cast<std::size_t>(put));
+    offset += static_cast<std::uint64_t>(put);
+  }
+  return {};
+}
+
+Result<void> FileDevice::flush() {
+  if (read_only_) return {};
+  // Never retried, not even after EINTR's kin: the second call could succeed without the pages that the first one lost.
+  if (::fdatasync(fd_.get()) != 0) return last_error("flush");
+  return {};
+}
+
+Result<void> FileDevice::discard(ByteOffset offset, std::uint64_t length) {
+  if (read_only_) return errno_error(EROFS);
+  if (!inside(offset, length)) return errno_error(EINVAL, "discard behind the end of the volume");
+  if (length == 0) return {};
+  // Works on regular files and on block devices; where it does not, nothing is lost.
+  if (::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start_ + offset),
+                  static_cast<off_t>(length)) != 0)
+    return last_error("discard");
+  return {};
+}
+
+}  // namespace worker::disk

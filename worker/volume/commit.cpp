@@ -1,0 +1,130 @@
+// How a volume's operations become durable together, and what errors do to it.
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "worker/volume/superblock.h"
+#include "worker/volume/volume.h"
+
+namespace worker::volume {
+namespace {
+
+/// From here on a commit is asked for before its time, and from there on whoever made the last block dirty waits for
+/// one.
+constexpr std::size_t kMuchDirtyBytes = std::size_t{8} << 20;
+constexpr std::size_t kTooMuchDirtyBytes = std::size_t{32} << 20;
+
+/// More than these on one mount say nothing new.
+constexpr std::uint32_t kMostReports = 32;
+
+}  // namespace
+
+Result<void> Volume::sync() {
+  std::unique_lock lock{commit_mutex_};
+  // One that runs already may have frozen before the caller's last operation: only the next one counts.
+  const std::uint64_t wanted = commits_started_ + 1;
+  while (commits_done_ < wanted) {
+    if (commit_running_) {
+      commit_changed_.wait(lock);
+      continue;
+    }
+    commit_running_ = true;
+    const std::uint64_t number = ++commits_started_;
+    lock.unlock();
+    (void)commit_once();  // a failure shows in the gate, for all who wait
+    lock.lock();
+    commits_done_ = number;
+    commit_running_ = false;
+    commit_changed_.notify_all();
+  }
+  if (gate_ == Gate::failed) return errno_error(EIO, "writing to the volume failed");
+  return {};
+}
+
+Result<std::vector<disk::FrozenBlock>> Volume::freeze() {
+  TRY(prepare_parts());
+  TRY(superblock_->write_back());
+  return cache_->freeze();
+}
+
+Result<void> Volume::commit_once() {
+  std::vector<disk::FrozenBlock> frozen;
+  {
+    const std::lock_guard lock{mutator_};
+    if (gate_ == Gate::failed || gate_ == Gate::probing || committer_ == nullptr) return {};
+    auto taken = freeze();
+    if (!taken.ok()) {
+      stop_writing(taken.error());
+      return std::move(taken).error();
+    }
+    frozen = std::move(taken).value();
+  }
+  auto outcome = committer_->commit(frozen);
+  const std::lock_guard lock{mutator_};
+  cache_->settle(frozen, outcome.ok());
+  if (outcome.ok())
+    parts_committed();
+  else
+    stop_writing(outcome.error());
+  if (panic_) std::abort();
+  return outcome;
+}
+
+bool Volume::anything_to_commit() {
+  const std::lock_guard lock{mutator_};
+  return gate_ != Gate::failed && (cache_->dirty_blocks() > 0 || superblock_->changed() || commit_could_free_space());
+}
+
+void Volume::run_periodic_commit(std::stop_token stop) {
+  const std::chrono::seconds period{options_.commit_seconds};
+  std::unique_lock lock{timer_};
+  while (!stop.stop_requested()) {
+    timer_wakes_.wait_for(lock, stop, period, [this] { return much_dirty_; });
+    if (stop.stop_requested()) return;
+    much_dirty_ = false;
+    lock.unlock();
+    if (anything_to_commit()) (void)sync();
+    lock.lock();
+  }
+}
+
+void Volume::limit_dirty() {
+  const std::size_t bytes = cache_->dirty_blocks() * block_size_;
+  if (bytes >= kTooMuchDirtyBytes) (void)sync();
+  if (bytes < kMuchDirtyBytes) return;
+  const std::lock_guard lock{timer_};
+  much_dirty_ = true;
+  timer_wakes_.notify_all();
+}
+
+bool Volume::worth_another_try(const Error& error) {
+  return disk::error_number(error.code) == ENOSPC && commit_could_free_space();
+}
+
+void Volume::stop_writing(const Error& error) {
+  std::fprintf(stderr, "<2>writing to the volume failed, nothing more is written: %s\n", error.message().c_str());
+  set_gate(Gate::failed);
+  if (errors_ == ErrorPolicy::panic) std::abort();
+}
+
+bool Volume::note_reports() {
+  bool record = false;
+  for (const Error& damage : std::exchange(reports_, {})) record |= note_error(damage);
+  return record;
+}
+
+bool Volume::note_error(const Error& error) {
+  if (!disk::is_corruption(error.code)) return false;
+  if (++reported_ <= kMostReports) std::fprintf(stderr, "<3>damage on the volume: %s\n", error.message().c_str());
+  if (gate_ != Gate::open && gate_ != Gate::starting) return false;
+  superblock_->record_error(error.detail.empty() ? "ext4box" : std::string_view{error.detail}, 0, 0,
+                            disk::error_number(error.code));
+  if (errors_ == ErrorPolicy::panic) panic_ = true;
+  if (errors_ == ErrorPolicy::remount_read_only) {
+    gave_up_ = true;
+    set_gate(Gate::read_only);
+  }
+  return reported_ <= kMostReports || panic_;
+}
+
+}  // namespace worker::volume

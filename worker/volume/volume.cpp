@@ -1,0 +1,232 @@
+#include "worker/volume/volume.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "worker/disk/home_writer.h"
+#include "worker/disk/io_manager.h"
+#include "worker/volume/superblock.h"
+
+namespace worker::volume {
+namespace {
+
+constexpr std::size_t kCacheBytes = std::size_t{32} << 20;
+constexpr disk::ByteOffset kSuperOffset = 1024;
+
+/// Numbers in the journal are big-endian.
+std::uint32_t big_endian(const std::vector<std::byte>& block, std::size_t offset) {
+  std::uint32_t value = 0;
+  for (std::size_t i = 0; i < sizeof value; ++i) value = value << 8 | std::to_integer<std::uint32_t>(block[offset + i]);
+  return value;
+}
+
+ErrorPolicy policy(const MountOptions& options, const ext2_super_block& super) {
+  if (options.errors != ErrorPolicy::from_superblock) return options.errors;
+  if (super.s_errors == EXT2_ERRORS_PANIC) return ErrorPolicy::panic;
+  return super.s_errors == EXT2_ERRORS_RO ? ErrorPolicy::remount_read_only : ErrorPolicy::go_on;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const MountOptions& options) {
+  std::unique_ptr<Volume> volume{new Volume{device, options}};
+  ext2_super_block super{};
+  TRY(volume->read_geometry(super));
+  const FeatureVerdict verdict = judge_features(super);
+  if (verdict.access == Access::none) return errno_error(EOPNOTSUPP, verdict.reason);
+  if (verdict.access == Access::read_only) volume->read_only_reason_ = verdict.reason;
+
+  volume->can_write_ = verdict.access == Access::read_write && !device.read_only() && !options.no_recovery;
+  if (options.read_only || !volume->can_write_) volume->gate_ = Gate::read_only;
+  TRY(volume->open_library());
+  volume->errors_ = policy(options, *volume->fs_->super);
+  if (!options.no_recovery) TRY(volume->check_journal());
+  volume->collect_warnings();
+  TRY(volume->make_parts());
+  return volume;
+}
+
+Volume::Volume(disk::BlockDevice& device, const MountOptions& options) : device_{device}, options_{options} {}
+
+Volume::~Volume() {
+  if (fs_ != nullptr) ext2fs_free(fs_);
+}
+
+Result<void> Volume::read_geometry(ext2_super_block& super) {
+  const auto not_ours = [](const char* why) { return errno_error(EINVAL, why); };
+  if (device_.size() < kSuperOffset + sizeof super) return not_ours("too small for an ext2, ext3 or ext4 file system");
+  TRY(device_.read(kSuperOffset, std::as_writable_bytes(std::span{&super, 1})));
+  if (super.s_magic != EXT2_SUPER_MAGIC) return not_ours("no ext2, ext3 or ext4 file system found");
+  if (super.s_log_block_size > EXT2_MAX_BLOCK_LOG_SIZE - EXT2_MIN_BLOCK_LOG_SIZE)
+    return errno_error(EUCLEAN, "impossible block size");
+  block_size_ = EXT2_MIN_BLOCK_SIZE << super.s_log_block_size;
+
+  std::uint64_t blocks = super.s_blocks_count;
+  if (super.s_rev_level != EXT2_GOOD_OLD_REV && (super.s_feature_incompat & EXT4_FEATURE_INCOMPAT_64BIT) != 0)
+    blocks |= std::uint64_t{super.s_blocks_count_hi} << 32;
+  const bool device_holds_none = (super.s_feature_incompat & EXT3_FEATURE_INCOMPAT_JOURNAL_DEV) != 0;
+  if (!device_holds_none && blocks > device_.size() / block_size_)
+    return errno_error(EUCLEAN, "the file system is larger than what holds it");
+  return {};
+}
+
+Result<void> Volume::open_library() {
+  cache_ = std::make_unique<disk::BlockCache>(device_, block_size_, kCacheBytes / block_size_);
+  int flags = EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP | EXT2_FLAG_SOFTSUPP_FEATURES;
+  if (can_write_) flags |= EXT2_FLAG_RW;
+  const errcode_t failed =
+      ext2fs_open2(disk::io_name(*cache_).c_str(), nullptr, flags, 0, 0, disk::cache_io_manager(), &fs_);
+  if (failed != 0) {
+    fs_ = nullptr;
+    return disk::ext2_error(failed, "the superblock cannot be used");
+  }
+  superblock_ = std::make_unique<Superblock>(fs_, *cache_);
+  // The root's group serves every mount: what is wrong there is better said now.
+  TRY(superblock_->check_group(0));
+  if (can_write_) committer_ = std::make_unique<disk::HomeWriter>(device_, block_size_);
+  return {};
+}
+
+Result<void> Volume::check_journal() {
+  static constexpr char kAdvice[] =
+      "the journal holds changes that are not in place yet (run e2fsck, or mount with norecovery)";
+  if (ext2fs_has_feature_journal_needs_recovery(fs_->super)) return errno_error(EUCLEAN, kAdvice);
+  if (!has_journal() || fs_->super->s_journal_inum == 0) return {};
+
+  constexpr std::uint32_t kMagic = 0xC03B3998;
+  constexpr std::size_t kStart = 0x1C;  // s_start: 0 says that the log is empty
+  ext2_inode inode{};
+  TRY_EXT2(ext2fs_read_inode(fs_, fs_->super->s_journal_inum, &inode));
+  blk64_t home = 0;
+  TRY_EXT2(ext2fs_bmap2(fs_, fs_->super->s_journal_inum, &inode, nullptr, 0, 0, nullptr, &home));
+  if (home == 0) return errno_error(EUCLEAN, "the journal has no superblock");
+  TRY(contents, cache_->read(home));
+  if (big_endian(*contents, 0) != kMagic) return errno_error(EUCLEAN, "the journal's superblock is damaged");
+  if (big_endian(*contents, kStart) != 0) return errno_error(EUCLEAN, kAdvice);
+  return {};
+}
+
+void Volume::collect_warnings() {
+  cleanly_unmounted_ = superblock_->marked_valid() && !superblock_->has_errors();
+  if (superblock_->has_errors())
+    warnings_.push_back("errors were found on the volume before; run e2fsck");
+  else if (!cleanly_unmounted_)
+    warnings_.push_back("the volume was not cleanly unmounted; run e2fsck");
+  if (!options_.read_only && !read_only_reason_.empty()) warnings_.push_back("mounted read-only: " + read_only_reason_);
+}
+
+std::string Volume::label() const { return superblock_->label(); }
+
+SpaceUsage Volume::space() {
+  const std::lock_guard lock{mutator_};
+  ext2_super_block& super = *fs_->super;
+  SpaceUsage usage;
+  usage.block_size = block_size_;
+  usage.blocks = ext2fs_blocks_count(&super);
+  if (!options_.minix_df) usage.blocks -= std::min(usage.blocks, superblock_->overhead());
+  usage.free_blocks = count_free_blocks();
+
+  // Beside root's share kernel ext4 keeps a few blocks for extents that split; numbers are to agree with its.
+  std::uint64_t kept = ext2fs_r_blocks_count(&super);
+  if (ext2fs_has_feature_extents(fs_->super))
+    kept += std::min<std::uint64_t>(ext2fs_blocks_count(&super) / 50, 4096 << fs_->cluster_ratio_bits);
+  usage.available_blocks = usage.free_blocks > kept ? usage.free_blocks - kept : 0;
+  usage.inodes = super.s_inodes_count;
+  usage.free_inodes = super.s_free_inodes_count;
+  std::uint64_t halves[2];
+  std::memcpy(halves, super.s_uuid, sizeof halves);
+  usage.identity = halves[0] ^ halves[1];
+  return usage;
+}
+
+void Volume::set_gate(Gate gate) {
+  gate_ = gate;
+  gate_changed_.notify_all();
+}
+
+Result<void> Volume::await_gate(std::unique_lock<std::mutex>& lock) {
+  const auto mine = [this] { return gate_ == Gate::starting && starter_ == std::this_thread::get_id(); };
+  gate_changed_.wait(lock, [&] { return (gate_ != Gate::probing && gate_ != Gate::starting) || mine(); });
+  if (gate_ == Gate::open || mine()) return {};
+  return errno_error(EROFS);
+}
+
+Result<void> Volume::start_writing() {
+  const std::lock_guard life{life_};
+  if (gate_ != Gate::probing) return {};
+  return begin_writing();
+}
+
+Result<void> Volume::begin_writing() {
+  {
+    const std::lock_guard lock{mutator_};
+    starter_ = std::this_thread::get_id();
+    set_gate(Gate::starting);
+    superblock_->mark_in_use();
+  }
+  // Nothing else may reach the volume before this mark has: a crash must not leave changes on what looks clean.
+  TRY(sync());
+  // What cannot be freed stays on the list for e2fsck; it is no reason to refuse the mount.
+  (void)clean_up_orphans();
+  const std::lock_guard lock{mutator_};
+  if (gate_ == Gate::starting) set_gate(Gate::open);
+  return {};
+}
+
+Result<void> Volume::end_writing(Gate gate) {
+  TRY(sync());
+  {
+    const std::lock_guard lock{mutator_};
+    if (gate_ != Gate::starting) return errno_error(EROFS, "the volume is not marked clean");
+    superblock_->mark_clean();
+  }
+  // A second commit: the mark is true only once everything before it is durable.
+  TRY(sync());
+  const std::lock_guard lock{mutator_};
+  if (gate_ == Gate::starting) set_gate(gate);
+  return {};
+}
+
+void Volume::stop_others() {
+  const std::lock_guard lock{mutator_};
+  starter_ = std::this_thread::get_id();
+  set_gate(Gate::starting);
+}
+
+Result<void> Volume::close() {
+  const std::lock_guard life{life_};
+  if (closed_) return closed_well_ ? Result<void>{} : Result<void>{errno_error(EIO)};
+  closed_ = true;
+  if (gate_ == Gate::failed) return errno_error(EIO, "writing to the volume failed");
+  Result<void> outcome;
+  if (gate_ == Gate::open) {
+    stop_others();
+    (void)release_orphans();
+    outcome = end_writing(Gate::closed);
+  }
+  closed_well_ = outcome.ok();
+  const std::lock_guard lock{mutator_};
+  if (gate_ != Gate::failed) set_gate(Gate::closed);
+  return outcome;
+}
+
+Result<void> Volume::become_read_only() {
+  const std::lock_guard life{life_};
+  if (gate_ == Gate::failed) return errno_error(EIO);
+  if (gate_ == Gate::probing) {
+    const std::lock_guard lock{mutator_};
+    set_gate(Gate::read_only);
+  }
+  if (gate_ != Gate::open) return {};
+  stop_others();
+  return end_writing(Gate::read_only);
+}
+
+Result<void> Volume::become_writable() {
+  const std::lock_guard life{life_};
+  if (gate_ == Gate::open || gate_ == Gate::probing) return {};
+  if (!can_write_ || gave_up_ || gate_ != Gate::read_only) return errno_error(EROFS, read_only_reason_);
+  return begin_writing();
+}
+
+}  // namespace worker::volume
