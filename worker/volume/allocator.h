@@ -14,8 +14,8 @@ struct BlockRange {
   std::uint64_t count = 0;
 };
 
-/// Allocates and frees blocks and inodes. The cached bitmap block is the bitmap: it is read and checked when its group is
-/// first used, and undo and write-back come with the cache. libext2fs's allocations arrive here through its hooks.
+/// Allocates and frees blocks and inodes. The cached bitmap block is the bitmap: it is read and checked when its group
+/// is first used, and undo and write-back come with the cache. libext2fs's allocations arrive here through its hooks.
 /// Everything runs under the mutator lock.
 class Allocator {
  public:
@@ -28,12 +28,13 @@ class Allocator {
   /// Where a file's first block should go: the inode's group, or the flex group's start.
   BlockNumber goal_for(InodeNumber inode) const;
 
-  /// Up to `wanted` consecutive free blocks as near behind `goal` as can be had, at least one; marks them in use. ENOSPC when
-  /// none is left beyond the reserve, which only `privileged` may use.
+  /// Up to `wanted` consecutive free blocks as near behind `goal` as can be had, at least one; marks them in use.
+  /// ENOSPC when none is left beyond the reserve, which only `privileged` may use.
   Result<BlockRange> allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted, bool privileged = false);
 
-  /// As allocate(), but only promised to the caller: nothing is marked on the volume until use_reserved(); give_back() drops the
-  /// promise. Lets file data be written before the operation that makes it reachable. Needs the mutator lock, no operation.
+  /// As allocate(), but only promised to the caller: nothing is marked on the volume until use_reserved(); give_back()
+  /// drops the promise. Lets file data be written before the operation that makes it reachable. Needs the mutator lock,
+  /// no operation.
   Result<BlockRange> reserve(BlockNumber goal, std::uint64_t wanted, bool privileged = false);
   Result<void> use_reserved(Operation& operation, BlockRange range);
   void give_back(BlockRange range);
@@ -44,6 +45,8 @@ class Allocator {
   /// Picks an inode near `parent` (directories are spread), marks it in use and counts it.
   Result<InodeNumber> allocate_inode(Operation& operation, InodeNumber parent, bool directory);
   Result<void> free_inode(Operation& operation, InodeNumber inode, bool directory);
+  /// What the inode bitmap says; false for numbers that do not exist.
+  Result<bool> inode_in_use(InodeNumber inode);
 
   /// Called under the mutator lock while a commit freezes the cache: writes the checksums of touched bitmaps into their
   /// descriptors and starts a new epoch of freed blocks.

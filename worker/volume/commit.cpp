@@ -1,6 +1,7 @@
 // How a volume's operations become durable together, and what errors do to it.
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "worker/volume/superblock.h"
 #include "worker/volume/volume.h"
@@ -104,6 +105,12 @@ void Volume::stop_writing(const Error& error) {
   std::fprintf(stderr, "<2>writing to the volume failed, nothing more is written: %s\n", error.message().c_str());
   set_gate(Gate::failed);
   if (errors_ == ErrorPolicy::panic) std::abort();
+}
+
+bool Volume::note_reports() {
+  bool record = false;
+  for (const Error& damage : std::exchange(reports_, {})) record |= note_error(damage);
+  return record;
 }
 
 bool Volume::note_error(const Error& error) {

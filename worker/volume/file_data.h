@@ -44,8 +44,9 @@ class FileData {
   /// The mapping or the inode changed or died: drops what is cached of it.
   void forget(InodeNumber inode);
 
+  struct State;  ///< of interest to FileData's own source files only
+
  private:
-  struct State;
   std::unique_ptr<State> state_;
 };
 

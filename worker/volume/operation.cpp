@@ -11,6 +11,7 @@ namespace worker::volume {
 
 Operation::Operation(Volume& volume) : volume_{volume}, super_{*volume.fs()->super} {
   volume_.cache().begin_operation();
+  volume_.running_operation_ = this;
 }
 
 Operation::~Operation() {
@@ -38,11 +39,13 @@ void Operation::commit() {
   volume_.cache().commit_operation();
   for (const SavedGroup& saved : groups_) volume_.superblock().mark_group(saved.group);
   running_ = false;
+  volume_.running_operation_ = nullptr;
   for (const auto& done : done_) done();
 }
 
 void Operation::roll_back() {
   running_ = false;
+  volume_.running_operation_ = nullptr;
   volume_.cache().roll_back_operation();
   *volume_.fs()->super = super_;
   for (const SavedGroup& saved : groups_) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -47,6 +48,12 @@ class Operation {
   void on_roll_back(std::function<void()> undo) { undo_.push_back(std::move(undo)); }
   void on_commit(std::function<void()> done) { done_.push_back(std::move(done)); }
 
+  /// For callbacks that cannot return an error through libext2fs: the operation ends as if its change had returned this
+  /// one, whatever it returns. The first call counts.
+  void fail(Error error) {
+    if (!failure_) failure_ = std::move(error);
+  }
+
  private:
   friend class Volume;
   explicit Operation(Volume& volume);
@@ -64,6 +71,7 @@ class Operation {
   std::vector<SavedGroup> groups_;
   std::vector<std::byte> descriptors_;
   std::vector<std::function<void()>> undo_, done_;
+  std::optional<Error> failure_;
 };
 
 }  // namespace worker::volume

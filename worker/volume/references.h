@@ -15,10 +15,11 @@ namespace worker::volume {
 class References {
  public:
   void lend(InodeNumber inode);
-  /// True when none is left.
+  /// True when none is left. More than was lent counts as all of it: the number comes from the kernel. False for the
+  /// root.
   bool give_back(InodeNumber inode, std::uint64_t count);
   bool lent(InodeNumber inode) const;
-  std::size_t size() const;
+  std::size_t size() const;  ///< inodes with a count
 
  private:
   struct Shard {

@@ -79,6 +79,13 @@ class Volume {
   template <typename Look>
   auto inspect(Look look) -> decltype(look());
 
+  /// The operation that runs now, null outside of mutate(): for callbacks from libext2fs. Under the mutator lock.
+  Operation* running_operation() noexcept { return running_operation_; }
+
+  /// Damage that the caller has worked around: recorded, and treated as `errors=` says, when the running mutate() or
+  /// inspect() ends, whether it succeeds or not. Under the mutator lock.
+  void report(Error damage) { reports_.push_back(std::move(damage)); }
+
   SpaceUsage space();
   /// True when mutations fail: mounted so, remounted so, or after an error.
   bool read_only() const noexcept { return gate_.load() != Gate::open && gate_.load() != Gate::probing; }
@@ -107,6 +114,7 @@ class Volume {
   Xattrs& xattrs() noexcept { return *xattrs_; }
 
  private:
+  friend class Operation;
   enum class Gate : std::uint8_t {
     probing,    ///< opened to be written, start_writing() not called yet: mutations wait
     starting,   ///< start_writing(), become_writable() and close(): only the thread that runs them may mutate
@@ -149,6 +157,7 @@ class Volume {
   /// What mutate() and inspect() do with an error, once rolled back, still under the lock. True if the caller is to
   /// sync() after unlocking, so that the record of it reaches the volume.
   bool note_error(const Error& error);
+  bool note_reports();
   bool worth_another_try(const Error& error);
   void limit_dirty();
 
@@ -166,6 +175,8 @@ class Volume {
   std::atomic<Gate> gate_{Gate::probing};
   std::thread::id starter_;  ///< the thread that may mutate while the gate is `starting`
   std::uint32_t reported_ = 0;
+  std::vector<Error> reports_;  ///< not yet noted
+  Operation* running_operation_ = nullptr;
 
   /// Group commit. Guarded by commit_mutex_, which is held only to look and to change these, not while a commit runs.
   std::mutex commit_mutex_;
@@ -202,15 +213,19 @@ auto Volume::mutate(Change change) -> decltype(change(std::declval<Operation&>()
     TRY(await_gate(lock));
     Operation operation{*this};
     auto result = change(operation);
+    if (result.ok() && operation.failure_) result = *operation.failure_;
     if (result.ok()) {
       operation.commit();
+      const bool record = note_reports();
       lock.unlock();
+      if (record) (void)sync();
       limit_dirty();
       return result;
     }
     operation.roll_back();
     again = again && worth_another_try(result.error());
-    const bool record = !again && note_error(result.error());
+    bool record = note_reports();
+    if (!again) record |= note_error(result.error());
     lock.unlock();
     if (again || record) {
       if (const auto synced = sync(); again && !synced.ok()) return synced.error();
@@ -224,7 +239,8 @@ auto Volume::inspect(Look look) -> decltype(look()) {
   std::unique_lock lock{mutator_};
   if constexpr (requires(decltype(look()) result) { result.error(); }) {
     auto result = look();
-    const bool record = !result.ok() && note_error(result.error());
+    bool record = note_reports();
+    if (!result.ok()) record |= note_error(result.error());
     lock.unlock();
     if (record) (void)sync();
     return result;

@@ -1,6 +1,8 @@
 // Extended attributes, in the inode and in its attribute block, and the ACLs among them.
 #pragma once
 
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +39,20 @@ class Xattrs {
   Result<void> release(Operation& operation, Inode& inode);
 
  private:
+  using Value = std::vector<std::byte>;
+
+  /// The value as stored. Under the mutator lock.
+  Result<std::optional<Value>> stored(InodeNumber inode, std::string_view name);
+  /// Stores a value as it is. Writes `inode` before and reads it again afterwards, because the library changes it on the volume.
+  Result<void> store(Operation& operation, Inode& inode, std::string_view name, std::span<const std::byte> value);
+  /// No effect if there is none.
+  Result<void> erase(Operation& operation, Inode& inode, std::string_view name);
+  Result<void> set_acl(Operation& operation, Inode& inode, std::string_view name, std::span<const std::byte> value,
+                       bool clear_set_gid);
+  Result<void> drop_empty_block(Operation& operation, Inode& inode);
+  /// Fails unless names like this are served; gives the errors of set(2) and its kin.
+  Result<void> check_name(std::string_view name) const;
+
   Volume& volume_;
 };
 

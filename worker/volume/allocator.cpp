@@ -1,0 +1,92 @@
+#include "worker/volume/allocator.h"
+
+#include "worker/volume/block_allocator.h"
+#include "worker/volume/group_bitmaps.h"
+#include "worker/volume/inode_allocator.h"
+#include "worker/volume/library_hooks.h"
+#include "worker/volume/volume.h"
+
+namespace worker::volume {
+
+struct Allocator::State {
+  explicit State(Volume& owner)
+      : volume{owner}, bitmaps{owner}, blocks{owner, bitmaps}, inodes{owner, bitmaps}, hooks{owner, bitmaps, blocks} {}
+
+  void count_free_space();
+
+  Volume& volume;
+  GroupBitmaps bitmaps;
+  BlockAllocator blocks;
+  InodeAllocator inodes;
+  LibraryHooks hooks;
+};
+
+/// The superblock's counts are only as fresh as the last clean unmount; the descriptors' were written with the bitmaps.
+void Allocator::State::count_free_space() {
+  ext2_filsys fs = volume.fs();
+  std::uint64_t free_blocks = 0, free_inodes = 0;
+  for (dgrp_t group = 0; group < fs->group_desc_count; ++group) {
+    free_blocks += ext2fs_bg_free_blocks_count(fs, group);
+    free_inodes += ext2fs_bg_free_inodes_count(fs, group);
+  }
+  ext2fs_free_blocks_count_set(fs->super, free_blocks);
+  fs->super->s_free_inodes_count = static_cast<__u32>(free_inodes);
+}
+
+Allocator::Allocator(Volume& volume) : state_{std::make_unique<State>(volume)} {}
+
+Allocator::~Allocator() = default;
+
+Result<void> Allocator::install_hooks() {
+  TRY(state_->hooks.install());
+  if ((state_->volume.fs()->super->s_state & EXT2_VALID_FS) == 0) state_->count_free_space();
+  return {};
+}
+
+BlockNumber Allocator::goal_for(InodeNumber inode) const {
+  const GroupBitmaps& bitmaps = state_->bitmaps;
+  std::uint32_t group = (inode - 1) / state_->volume.fs()->super->s_inodes_per_group;
+  group -= group % bitmaps.flex_size();
+  return bitmaps.first_block(group < bitmaps.groups() ? group : 0);
+}
+
+Result<BlockRange> Allocator::allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted, bool privileged) {
+  return state_->blocks.allocate(operation, goal, wanted, privileged);
+}
+
+Result<BlockRange> Allocator::reserve(BlockNumber goal, std::uint64_t wanted, bool privileged) {
+  return state_->blocks.reserve(goal, wanted, privileged);
+}
+
+Result<void> Allocator::use_reserved(Operation& operation, BlockRange range) {
+  return state_->blocks.use_reserved(operation, range);
+}
+
+void Allocator::give_back(BlockRange range) { state_->blocks.give_back(range); }
+
+Result<void> Allocator::free(Operation& operation, BlockRange range) { return state_->blocks.free(operation, range); }
+
+Result<InodeNumber> Allocator::allocate_inode(Operation& operation, InodeNumber parent, bool directory) {
+  return state_->inodes.allocate(operation, parent, directory);
+}
+
+Result<void> Allocator::free_inode(Operation& operation, InodeNumber inode, bool directory) {
+  return state_->inodes.free(operation, inode, directory);
+}
+
+Result<bool> Allocator::inode_in_use(InodeNumber inode) { return state_->inodes.in_use(inode); }
+
+Result<void> Allocator::prepare_commit() {
+  TRY(state_->bitmaps.write_checksums());
+  state_->blocks.prepare_commit();
+  state_->hooks.clear_library_bitmaps();
+  return {};
+}
+
+void Allocator::commit_done() { state_->blocks.commit_done(); }
+
+bool Allocator::has_pending_frees() const noexcept { return state_->blocks.has_pending_frees(); }
+
+std::uint64_t Allocator::free_blocks() const noexcept { return state_->blocks.free_blocks(); }
+
+}  // namespace worker::volume

@@ -1,0 +1,65 @@
+// Taking, promising and freeing blocks: what changes when a search has found them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "worker/volume/allocator.h"
+#include "worker/volume/block_search.h"
+#include "worker/volume/group_bitmaps.h"
+#include "worker/volume/held_blocks.h"
+
+namespace worker::volume {
+
+/// Who keeps the free counts: the allocator, or libext2fs, which changes them itself around its hooks.
+enum class Counting : std::uint8_t { ours, by_library };
+
+/// The block half of Allocator; the calls mean what they mean there. Under the mutator lock.
+class BlockAllocator {
+ public:
+  BlockAllocator(Volume& volume, GroupBitmaps& bitmaps);
+
+  Result<BlockRange> allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted, bool privileged,
+                              Counting counting = Counting::ours);
+  Result<BlockRange> reserve(BlockNumber goal, std::uint64_t wanted, bool privileged);
+  Result<void> use_reserved(Operation& operation, BlockRange range);
+  void give_back(BlockRange range);
+  /// Takes back an allocate() of this operation that was counted by nobody yet.
+  void unmark(Operation& operation, BlockRange range);
+  /// True if the bitmap says so of all of them.
+  bool in_use(BlockRange range);
+  Result<void> free(Operation& operation, BlockRange range);
+
+  void prepare_commit();
+  void commit_done();
+  bool has_pending_frees() const noexcept { return !freed_.empty() || !committing_.empty(); }
+  std::uint64_t free_blocks() const noexcept;
+
+ private:
+  struct Part {
+    std::uint32_t group;
+    BitRun run;
+  };
+  std::vector<Part> parts_of(BlockRange range) const;
+  bool in_volume(BlockRange range) const;
+  Result<FoundRun> find(BlockNumber goal, std::uint64_t wanted, bool privileged);
+  Result<void> mark(Operation& operation, std::uint32_t group, BitRun run, Counting counting);
+  Result<void> free_part(Operation& operation, const Part& part);
+  void join(Operation& operation);
+  void undo();
+
+  Volume& volume_;
+  GroupBitmaps& bitmaps_;
+  HeldBlocks held_;
+  BlockSearch search_;
+  std::uint64_t promised_ = 0;
+  std::vector<BlockRange> freed_;       ///< since the last prepare_commit(): held
+  std::vector<BlockRange> committing_;  ///< before it, but not yet durable: held
+
+  // Of the running operation, for undo.
+  bool joined_ = false;
+  std::size_t freed_before_ = 0;
+  std::vector<BlockRange> used_promises_;
+};
+
+}  // namespace worker::volume

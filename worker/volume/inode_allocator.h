@@ -1,0 +1,41 @@
+// Taking and freeing inodes, and where new ones go.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "worker/volume/group_bitmaps.h"
+
+namespace worker::volume {
+
+/// The inode half of Allocator. Files go near their directory; directories near theirs while that part of the volume is
+/// not much fuller than the rest; directories of the root to the emptiest parts. Under the mutator lock.
+class InodeAllocator {
+ public:
+  InodeAllocator(Volume& volume, GroupBitmaps& bitmaps) : volume_{volume}, bitmaps_{bitmaps} {}
+
+  Result<InodeNumber> allocate(Operation& operation, InodeNumber parent, bool directory);
+  Result<void> free(Operation& operation, InodeNumber inode, bool directory);
+  Result<bool> in_use(InodeNumber inode);
+
+ private:
+  struct Room {
+    std::uint64_t inodes = 0, blocks = 0;
+  };
+  Room room_in(std::uint32_t flex) const;
+  std::uint32_t flex_groups() const noexcept;
+  std::uint32_t group_for_directory(InodeNumber parent);
+  std::uint32_t emptiest_flex();
+  std::uint32_t flex_near(std::uint32_t start) const;
+
+  /// An inode of this group; nothing if it has none that can be used.
+  Result<std::optional<InodeNumber>> take_from(Operation& operation, std::uint32_t group, bool directory);
+  Result<void> take(Operation& operation, std::uint32_t group, std::uint32_t index, bool directory);
+  Result<void> clear_table(Operation& operation, std::uint32_t group, std::uint32_t from, std::uint32_t to);
+
+  Volume& volume_;
+  GroupBitmaps& bitmaps_;
+  std::uint32_t last_flex_ = 0;  ///< where the last directory of the root went
+};
+
+}  // namespace worker::volume
