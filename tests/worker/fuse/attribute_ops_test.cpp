@@ -8,12 +8,12 @@ namespace {
 
 class AttributeOps : public testing::Test {
  protected:
-  AttributeOps() { kernel.initialise(); }
   fuse_attr set(const fuse_setattr_in& in) {
     return exactly<fuse_attr_out>(kernel.ask(FUSE_SETATTR, file, Body{}.add(in))).attr;
   }
   ServedVolume served;
   FakeKernel& kernel = served.kernel;
+  fuse_init_out agreed = kernel.initialise();
   std::uint64_t file = served.create(1, "file").nodeid;
 };
 

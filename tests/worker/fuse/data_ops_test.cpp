@@ -9,7 +9,6 @@ namespace {
 
 class DataOps : public testing::Test {
  protected:
-  DataOps() { kernel.initialise(); }
   int open(std::uint64_t node, std::uint32_t flags, std::uint32_t open_flags = 0) {
     return kernel.ask(FUSE_OPEN, node, Body{}.add(fuse_open_in{flags, open_flags})).error;
   }
@@ -21,6 +20,7 @@ class DataOps : public testing::Test {
   }
   ServedVolume served;
   FakeKernel& kernel = served.kernel;
+  fuse_init_out agreed = kernel.initialise();
   std::uint64_t file = served.create(1, "file").nodeid;
 };
 

@@ -9,7 +9,6 @@ namespace {
 
 class IoctlOps : public testing::Test {
  protected:
-  IoctlOps() { kernel.initialise(); }
   template <typename Argument>
   Reply control(std::uint64_t node, unsigned long command, const Argument& argument, Asker asker = {}) {
     fuse_ioctl_in in{};
@@ -31,6 +30,7 @@ class IoctlOps : public testing::Test {
   }
   ServedVolume served;
   FakeKernel& kernel = served.kernel;
+  fuse_init_out agreed = kernel.initialise();
   std::uint64_t file = served.create(1, "file").nodeid;
 };
 

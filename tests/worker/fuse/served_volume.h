@@ -19,7 +19,7 @@ namespace tests {
 class ServedVolume {
  public:
   struct Wishes {
-    std::string make = "-t ext4";
+    std::string make = "-t ext4 -b 4096";
     std::string size = "32M";
     bool read_only = false;
     unsigned threads = 2;

@@ -8,7 +8,6 @@ namespace {
 
 class XattrOps : public testing::Test {
  protected:
-  XattrOps() { kernel.initialise(); }
   int set(std::string_view name, std::string_view value, std::uint32_t flags = 0) {
     const fuse_setxattr_in in{static_cast<std::uint32_t>(value.size()), flags, 0, 0};
     return kernel.ask(FUSE_SETXATTR, file, Body{}.add(in).text(name).raw(value)).error;
@@ -19,6 +18,7 @@ class XattrOps : public testing::Test {
   Reply list(std::uint32_t size) { return kernel.ask(FUSE_LISTXATTR, file, Body{}.add(fuse_getxattr_in{size, 0})); }
   ServedVolume served;
   FakeKernel& kernel = served.kernel;
+  fuse_init_out agreed = kernel.initialise();
   std::uint64_t file = served.create(1, "file").nodeid;
 };
 
