@@ -99,7 +99,8 @@ TEST_F(MountPointTest, a_refusal_carries_the_kernels_words) {
   wanted.block = true;
   mount = FuseMount::create(wanted, server.device());
   ASSERT_FALSE(mount.ok());
-  EXPECT_NE(mount.error().detail.find("/dev/null: Can't open blockdev"), std::string::npos) << mount.error().message();
+  EXPECT_NE(mount.error().detail.find("/dev/null: Can't lookup blockdev"), std::string::npos)
+      << mount.error().message();
   wanted = specification("x");
   wanted.subtype = std::string(300, 'x');
   EXPECT_FALSE(FuseMount::create(wanted, server.device()).ok());
