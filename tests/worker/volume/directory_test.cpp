@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <numeric>
 #include <random>
 
 #include "tests/worker/volume/mounted.h"
@@ -111,6 +114,36 @@ INSTANTIATE_TEST_SUITE_P(
                     Layout{"legacy_unsigned", "-t ext4 -b 1024", "64M", "legacy", true},
                     Layout{"tea_unsigned", "-t ext4 -b 1024", "64M", "tea", true}),
     [](const auto& layout) { return layout.param.name; });
+
+std::string numbered(int i) { return "name-" + std::to_string(1000000 + i) + ".txt"; }
+
+TEST(Directory, a_name_costs_the_same_among_many_as_among_few) {
+  constexpr int kNames = 100000;
+  constexpr int kPart = 10000;
+  const Image image{"-t ext4 -b 4096 -N 4096", "128M"};
+  Mounted volume{image};
+  const InodeNumber directory = volume.names().create(kRootInode, "d", new_directory())->inode;
+  std::vector<InodeNumber> files;
+  for (int i = 0; i < 2; ++i)
+    files.push_back(volume.names().create(kRootInode, "file" + std::to_string(i), new_file())->inode);
+  std::vector<double> seconds;
+  for (int i = 0; i < kNames; i += kPart) {
+    const auto start = std::chrono::steady_clock::now();
+    for (int j = i; j < i + kPart; ++j) ASSERT_TRUE(volume.names().link(files[j % 2], directory, numbered(j)).ok());
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  const double whole = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  RecordProperty("inserts_per_second", static_cast<int>(kNames / whole));
+  std::printf("%d inserts/s; first part %.3f s, last %.3f s\n", static_cast<int>(kNames / whole), seconds.front(), seconds.back());
+  // Other tests share the machine: what would grow with the directory would grow tenfold.
+  EXPECT_LT(*std::min_element(seconds.end() - 3, seconds.end()), 5 * *std::min_element(seconds.begin(), seconds.begin() + 3));
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < kNames; ++i) ASSERT_TRUE(volume.names().lookup(directory, numbered(i)).ok());
+  const double looked = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::printf("%d lookups/s\n", static_cast<int>(kNames / looked));
+  ASSERT_TRUE(volume.close());
+  EXPECT_EQ(image.complaints(), "");
+}
 
 }  // namespace
 }  // namespace worker::volume
