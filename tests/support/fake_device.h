@@ -38,7 +38,8 @@ class FakeDevice final : public worker::disk::BlockDevice {
     file.write(reinterpret_cast<const char*>(bytes_.data()), static_cast<std::streamsize>(bytes_.size()));
   }
 
-  /// From the k-th call of this kind on (0: the next), counted from now, calls fail with `error`; `once`: only that one.
+  /// From the k-th call of this kind on (0: the next), counted from now, calls fail with `error`; `once`: only that
+  /// one.
   void fail(Kind kind, std::size_t k, int error = EIO, bool once = false) {
     const std::lock_guard lock{mutex_};
     faults_[index(kind)] = Fault{counts_[index(kind)] + k, error, once};
