@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -28,17 +28,18 @@ class FakeDevice final : public worker::disk::BlockDevice {
   explicit FakeDevice(std::vector<std::byte> bytes) : bytes_{std::move(bytes)} {}
   /// A copy of a file's contents.
   static std::vector<std::byte> contents_of(const std::string& path) {
-    std::ifstream file{path, std::ios::binary};
-    const std::vector<char> text{std::istreambuf_iterator<char>{file}, {}};
-    const auto* start = reinterpret_cast<const std::byte*>(text.data());
-    return {start, start + text.size()};
+    std::vector<std::byte> bytes(std::filesystem::file_size(path));
+    std::ifstream{path, std::ios::binary}.read(reinterpret_cast<char*>(bytes.data()),
+                                               static_cast<std::streamsize>(bytes.size()));
+    return bytes;
   }
   void save(const std::string& path) const {
     std::ofstream file{path, std::ios::binary};
     file.write(reinterpret_cast<const char*>(bytes_.data()), static_cast<std::streamsize>(bytes_.size()));
   }
 
-  /// From the k-th call of this kind on (0: the next), counted from now, calls fail with `error`; `once`: only that one.
+  /// From the k-th call of this kind on (0: the next), counted from now, calls fail with `error`; `once`: only that
+  /// one.
   void fail(Kind kind, std::size_t k, int error = EIO, bool once = false) {
     const std::lock_guard lock{mutex_};
     faults_[index(kind)] = Fault{counts_[index(kind)] + k, error, once};

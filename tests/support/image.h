@@ -33,7 +33,8 @@ class TemporaryDirectory {
 /// One image. Aborts the test program where mke2fs fails: nothing can be tested then.
 class Image {
  public:
-  /// `options` go to mke2fs before the name, `size` (mke2fs's notation) behind it. For example {"-t ext4 -b 1024", "8M"}.
+  /// `options` go to mke2fs before the name, `size` (mke2fs's notation) behind it. For example {"-t ext4 -b 1024",
+  /// "8M"}.
   explicit Image(const std::string& options = "-t ext4", const std::string& size = "16M");
 
   std::string path() const { return (directory_.path() / "image").string(); }

@@ -26,12 +26,17 @@ BlockCache* cache_of(io_channel channel) noexcept {
 struct Range {
   ByteOffset start = 0;
   std::uint64_t length = 0;
-
-  Range(io_channel channel, unsigned long long block, int count) noexcept
-      : start{block * static_cast<std::uint64_t>(channel->block_size)},
-        length{count < 0 ? static_cast<std::uint64_t>(-static_cast<long long>(count))
-                         : static_cast<std::uint64_t>(count) * static_cast<std::uint64_t>(channel->block_size)} {}
 };
+
+Range range_of(io_channel channel, unsigned long long block, int count) noexcept {
+  const auto size = static_cast<std::uint64_t>(channel->block_size);
+  Range range;
+  // A number too great for any volume must not wrap round to one that is inside.
+  if (__builtin_mul_overflow(block, size, &range.start)) range.start = ~std::uint64_t{0};
+  range.length =
+      count < 0 ? static_cast<std::uint64_t>(-static_cast<long long>(count)) : static_cast<std::uint64_t>(count) * size;
+  return range;
+}
 
 /// Calls piece(number, offset in block, length, offset in request) for each block of the cache that a range meets.
 template <typename Piece>
@@ -133,7 +138,7 @@ errcode_t set_block_size(io_channel channel, int size) noexcept {
 
 errcode_t read_block64(io_channel channel, unsigned long long block, int count, void* into) noexcept {
   return guarded(channel, [&](BlockCache& cache) {
-    return read_range(cache, Range{channel, block, count}, static_cast<std::byte*>(into));
+    return read_range(cache, range_of(channel, block, count), static_cast<std::byte*>(into));
   });
 }
 
@@ -143,7 +148,7 @@ errcode_t read_block(io_channel channel, unsigned long block, int count, void* i
 
 errcode_t write_block64(io_channel channel, unsigned long long block, int count, const void* from) noexcept {
   return guarded(channel, [&](BlockCache& cache) {
-    return write_range(cache, Range{channel, block, count}, static_cast<const std::byte*>(from));
+    return write_range(cache, range_of(channel, block, count), static_cast<const std::byte*>(from));
   });
 }
 
@@ -154,10 +159,7 @@ errcode_t write_block(io_channel channel, unsigned long block, int count, const 
 errcode_t write_bytes(io_channel channel, unsigned long offset, int count, const void* from) noexcept {
   if (count < 0) return EXT2_ET_INVALID_ARGUMENT;
   return guarded(channel, [&](BlockCache& cache) {
-    Range range{channel, 0, 0};
-    range.start = offset;
-    range.length = static_cast<std::uint64_t>(count);
-    return write_range(cache, range, static_cast<const std::byte*>(from));
+    return write_range(cache, {offset, static_cast<std::uint64_t>(count)}, static_cast<const std::byte*>(from));
   });
 }
 
