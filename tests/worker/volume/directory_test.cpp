@@ -98,6 +98,85 @@ TEST_P(DirectoryModel, agrees_with_a_map_through_random_changes) {
   EXPECT_TRUE(again.close());
 }
 
+/// Goes through a directory a few entries at a time, and lets `change` loose on it between the steps.
+template <typename Change>
+std::map<std::string, int> listing_amid_changes(Volume& volume, InodeNumber directory, std::size_t step, Change change) {
+  std::map<std::string, int> seen;
+  std::uint64_t cookie = 0;
+  for (bool more = true; more;) {
+    std::size_t taken = 0;
+    more = false;
+    const auto read = volume.names().read_directory(directory, cookie, false, [&](const auto& entry) {
+      if (taken++ == step) {
+        more = true;
+        return false;
+      }
+      cookie = entry.next_cookie;
+      ++seen[std::string(entry.name)];
+      return true;
+    });
+    EXPECT_TRUE(read.ok()) << read.error().message();
+    if (!read.ok()) break;
+    change(seen);
+  }
+  return seen;
+}
+
+TEST_P(DirectoryModel, lists_each_name_that_stays_once_amid_changes) {
+  const LaidOut image{GetParam()};
+  const bool linear = GetParam().mke2fs.find("^dir_index") != std::string::npos;
+  Mounted volume{image};
+  std::mt19937 random{7};
+  for (const int staying : {5, linear ? 300 : 3000}) {
+    const InodeNumber directory =
+        volume.names().create(kRootInode, "d" + std::to_string(staying), new_directory())->inode;
+    const InodeNumber file = volume.names().create(kRootInode, "f" + std::to_string(staying), new_file())->inode;
+    for (int i = 0; i < staying; ++i)
+      ASSERT_TRUE(volume.names().link(file, directory, "stays" + std::to_string(i)).ok());
+    int made = 0, most = linear ? 500 : 4000;
+    std::vector<std::string> passing;
+    const auto seen = listing_amid_changes(*volume, directory, staying == 5 ? 1 : 23, [&](const auto&) {
+      for (int i = 0; i < 40; ++i) {
+        if (made < most && random() % 3 != 0) {
+          passing.push_back("passing" + std::to_string(made++) + std::string(random() % 100, 'p'));
+          ASSERT_TRUE(volume.names().link(file, directory, passing.back()).ok());
+        } else if (!passing.empty()) {
+          std::swap(passing.back(), passing[random() % passing.size()]);
+          ASSERT_TRUE(volume.names().unlink(directory, passing.back()).ok());
+          passing.pop_back();
+        }
+      }
+    });
+    for (int i = 0; i < staying; ++i)
+      ASSERT_TRUE(seen.contains("stays" + std::to_string(i)) && seen.at("stays" + std::to_string(i)) == 1) << i;
+    for (const auto& [name, times] : seen) ASSERT_EQ(times, 1) << name;
+  }
+  ASSERT_TRUE(volume.close());
+  EXPECT_EQ(image.complaints(), "");
+}
+
+TEST_P(DirectoryModel, removing_what_is_listed_while_listing_leaves_nothing) {
+  const LaidOut image{GetParam()};
+  const int names = GetParam().mke2fs.find("^dir_index") == std::string::npos ? 20000 : 2000;
+  Mounted volume{image};
+  const InodeNumber directory = volume.names().create(kRootInode, "d", new_directory())->inode;
+  const InodeNumber file = volume.names().create(kRootInode, "file", new_file())->inode;
+  for (int i = 0; i < names; ++i) ASSERT_TRUE(volume.names().link(file, directory, "n" + std::to_string(i)).ok());
+  std::size_t removed = 0;
+  listing_amid_changes(*volume, directory, 100, [&](auto& seen) {
+    for (const auto& [name, times] : seen) {
+      if (name == "." || name == "..") continue;
+      ASSERT_TRUE(volume.names().unlink(directory, name).ok()) << name;
+      ++removed;
+    }
+    seen.clear();
+  });
+  EXPECT_EQ(removed, static_cast<std::size_t>(names));
+  EXPECT_TRUE(volume.names().remove_directory(kRootInode, "d").ok());
+  ASSERT_TRUE(volume.close());
+  EXPECT_EQ(image.complaints(), "");
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Layouts, DirectoryModel,
     testing::Values(Layout{"plain_1k", "-t ext4 -b 1024"}, Layout{"plain_4k", "-t ext4 -b 4096"},
