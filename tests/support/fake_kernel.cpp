@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace test {
+namespace tests {
 
 namespace {
 
@@ -100,4 +100,4 @@ Reply FakeKernel::ask(std::uint32_t opcode, std::uint64_t node, std::span<const 
   return reply;
 }
 
-}  // namespace test
+}  // namespace tests

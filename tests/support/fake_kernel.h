@@ -11,7 +11,7 @@
 #include "protocol/unique_fd.h"
 #include "worker/fuse/kernel_abi.h"
 
-namespace test {
+namespace tests {
 
 /// The bytes behind a request's header, built piece by piece.
 class Body {
@@ -97,4 +97,4 @@ class FakeKernel {
   std::vector<std::byte> buffer_;
 };
 
-}  // namespace test
+}  // namespace tests
