@@ -228,7 +228,8 @@ TEST_P(AllocatorOn, gives_out_exactly_what_is_free) {
   fill(true);
   EXPECT_EQ(free_blocks(*volume), 0u);
   EXPECT_EQ(sum, at_start);
-  EXPECT_EQ(volume->inspect([&] { return volume->allocator().reserve(kNowhere, 1, true); }).error().code.value(), ENOSPC);
+  EXPECT_EQ(volume->inspect([&] { return volume->allocator().reserve(kNowhere, 1, true); }).error().code.value(),
+            ENOSPC);
 
   for (const BlockRange& range : held) ASSERT_TRUE(free(*volume, range).ok());
   volume.close();
@@ -402,7 +403,8 @@ TEST(Allocator, leaves_a_group_with_a_damaged_bitmap_alone_and_records_it) {
     ext2_filsys fs = nullptr;
     ASSERT_EQ(ext2fs_open(image.path().c_str(), EXT2_FLAG_RW | EXT2_FLAG_64BITS, 0, 0, unix_io_manager, &fs), 0);
     std::vector<char> block(fs->blocksize);
-    ASSERT_EQ(ext2_filsys{fs}->group_desc_count, 5u);
+    ASSERT_EQ(
+        ext2_filsys { fs } -> group_desc_count, 5u);
     ASSERT_EQ(io_channel_read_blk64(fs->io, ext2fs_block_bitmap_loc(fs, 2), 1, block.data()), 0);
     block[900] = static_cast<char>(block[900] ^ 4);
     ASSERT_EQ(io_channel_write_blk64(fs->io, ext2fs_block_bitmap_loc(fs, 2), 1, block.data()), 0);

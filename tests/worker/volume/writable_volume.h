@@ -19,7 +19,8 @@ class WritableVolume {
     auto opened = worker::volume::Volume::open(*device_, options);
     if (!opened.ok()) throw std::runtime_error(opened.error().message());
     volume_ = std::move(opened).value();
-    if (const auto started = volume_->start_writing(); !started.ok()) throw std::runtime_error(started.error().message());
+    if (const auto started = volume_->start_writing(); !started.ok())
+      throw std::runtime_error(started.error().message());
   }
 
   /// Ends the mount; the image can be looked at afterwards.
