@@ -47,8 +47,10 @@ TEST_F(LoopDeviceTest, is_read_only_when_the_source_is) {
   int read_only = 0;
   ASSERT_EQ(::ioctl(loop->descriptor.get(), BLKROGET, &read_only), 0);
   EXPECT_EQ(read_only, 1);
-  const UniqueFd writer{::open(loop->path.c_str(), O_RDWR | O_CLOEXEC)};
-  EXPECT_EQ(writer.get(), -1);
+  const auto fallen = open_now(plan(loop->path));
+  ASSERT_TRUE(fallen.ok());
+  EXPECT_TRUE(fallen->read_only);
+  EXPECT_EQ(open_now(plan(loop->path, Writing::read_write)).error().code.value(), EROFS);
 }
 
 TEST_F(LoopDeviceTest, has_sectors_of_512_bytes_and_no_partitions) {

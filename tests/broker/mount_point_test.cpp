@@ -99,7 +99,8 @@ TEST_F(MountPointTest, a_refusal_carries_the_kernels_words) {
   wanted.block = true;
   mount = FuseMount::create(wanted, server.device());
   ASSERT_FALSE(mount.ok());
-  EXPECT_NE(mount.error().detail.find("/dev/null: Can't open blockdev"), std::string::npos) << mount.error().message();
+  EXPECT_NE(mount.error().detail.find("/dev/null: Can't lookup blockdev"), std::string::npos)
+      << mount.error().message();
   wanted = specification("x");
   wanted.subtype = std::string(300, 'x');
   EXPECT_FALSE(FuseMount::create(wanted, server.device()).ok());
@@ -189,6 +190,19 @@ TEST_F(MountPointTest, what_covers_a_dead_mount_is_left_alone) {
   ASSERT_EQ(::umount(point.c_str()), 0);
   EXPECT_TRUE(detach_everywhere(mount->identity()).empty());
   EXPECT_EQ(entry_at(point).type, "");
+}
+
+TEST_F(MountPointTest, without_detaching_only_a_mount_in_use_stays) {
+  const std::string point = make_directory("mnt");
+  TinyServer server;
+  auto mount = FuseMount::create(specification("x"), server.device());
+  ASSERT_TRUE(mount.ok() && mount->attach(opened(point)).ok());
+  {
+    const MountPoint user = opened(point);
+    EXPECT_EQ(detach_everywhere(mount->identity(), 0), std::vector<std::string>{point + ": Device or resource busy"});
+  }
+  EXPECT_TRUE(detach_everywhere(mount->identity(), 0).empty());
+  EXPECT_FALSE(*is_mounted(mount->identity()));
 }
 
 TEST_F(MountPointTest, mounts_of_others_are_not_ours) {

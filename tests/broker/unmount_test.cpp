@@ -46,6 +46,10 @@ class UnmountTest : public Privileged {
     MountPlan where;
     where.mount_point = point_;
     ASSERT_TRUE(mount->attach(*open_mount_point(where)).ok());
+    // Answered only once the worker has come so far as to have nothing open that it should not.
+    struct stat unused {};
+    ASSERT_EQ(::stat(point_.c_str(), &unused), -1);
+    ASSERT_EQ(errno, ENOSYS);
     state_.source = shown;
     state_.mount_point = point_;
     state_.type = "ext4";
@@ -133,6 +137,7 @@ TEST_F(UnmountTest, a_worker_that_stops_working_is_killed_after_the_deadline) {
     EXPECT_EQ(error_, "fuservicemount: " + point_ + ": worker " + std::to_string(worker_) +
                           " made no progress for 1 s and was killed; check the volume with e2fsck\n");
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{4});
+    ::kill(worker_, SIGKILL);
     supervisor_.join();
     EXPECT_FALSE(*is_mounted(state_.identity));
     worker_ = 0;
