@@ -1,15 +1,19 @@
 #include "worker/volume/directory.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <random>
 
 #include "tests/support/fake_device.h"
 #include "tests/worker/volume/mounted.h"
+#include "worker/volume/directory_index.h"
 #include "worker/volume/mapped_blocks.h"
 
 namespace worker::volume {
@@ -26,7 +30,7 @@ struct Layout {
   std::string name;
   std::string mke2fs;
   std::string size = "64M";
-  std::string hash = {};         // a default hash version, for debugfs
+  std::string hash = {};  // a default hash version, for debugfs
   bool unsigned_characters = false;
 };
 
@@ -103,7 +107,8 @@ TEST_P(DirectoryModel, agrees_with_a_map_through_random_changes) {
 
 /// Goes through a directory a few entries at a time, and lets `change` loose on it between the steps.
 template <typename Change>
-std::map<std::string, int> listing_amid_changes(Volume& volume, InodeNumber directory, std::size_t step, Change change) {
+std::map<std::string, int> listing_amid_changes(Volume& volume, InodeNumber directory, std::size_t step,
+                                                Change change) {
   std::map<std::string, int> seen;
   std::uint64_t cookie = 0;
   for (bool more = true; more;) {
@@ -180,22 +185,22 @@ TEST_P(DirectoryModel, removing_what_is_listed_while_listing_leaves_nothing) {
   EXPECT_EQ(image.complaints(), "");
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Layouts, DirectoryModel,
-    testing::Values(Layout{"plain_1k", "-t ext4 -b 1024"}, Layout{"plain_4k", "-t ext4 -b 4096"},
-                    Layout{"no_checksums", "-t ext4 -b 4096 -O ^metadata_csum"},
-                    Layout{"no_checksums_1k", "-t ext4 -b 1024 -O ^metadata_csum,^64bit"},
-                    Layout{"large_1k", "-t ext4 -b 1024 -O large_dir"},
-                    Layout{"blocks_of_64k", "-t ext4 -b 65536", "256M"},
-                    Layout{"linear", "-t ext4 -b 1024 -O ^dir_index"},
-                    Layout{"linear_no_checksums", "-t ext4 -b 4096 -O ^dir_index,^metadata_csum"},
-                    Layout{"indirect", "-t ext3 -b 1024"}, Layout{"second", "-t ext2 -b 4096"},
-                    Layout{"no_types", "-t ext2 -b 1024 -O ^filetype"},
-                    Layout{"legacy", "-t ext4 -b 1024", "64M", "legacy"}, Layout{"tea", "-t ext4 -b 1024", "64M", "tea"},
-                    Layout{"half_md4_unsigned", "-t ext4 -b 1024", "64M", "half_md4", true},
-                    Layout{"legacy_unsigned", "-t ext4 -b 1024", "64M", "legacy", true},
-                    Layout{"tea_unsigned", "-t ext4 -b 1024", "64M", "tea", true}),
-    [](const auto& layout) { return layout.param.name; });
+INSTANTIATE_TEST_SUITE_P(Layouts, DirectoryModel,
+                         testing::Values(Layout{"plain_1k", "-t ext4 -b 1024"}, Layout{"plain_4k", "-t ext4 -b 4096"},
+                                         Layout{"no_checksums", "-t ext4 -b 4096 -O ^metadata_csum"},
+                                         Layout{"no_checksums_1k", "-t ext4 -b 1024 -O ^metadata_csum,^64bit"},
+                                         Layout{"large_1k", "-t ext4 -b 1024 -O large_dir"},
+                                         Layout{"blocks_of_64k", "-t ext4 -b 65536", "256M"},
+                                         Layout{"linear", "-t ext4 -b 1024 -O ^dir_index"},
+                                         Layout{"linear_no_checksums", "-t ext4 -b 4096 -O ^dir_index,^metadata_csum"},
+                                         Layout{"indirect", "-t ext3 -b 1024"}, Layout{"second", "-t ext2 -b 4096"},
+                                         Layout{"no_types", "-t ext2 -b 1024 -O ^filetype"},
+                                         Layout{"legacy", "-t ext4 -b 1024", "64M", "legacy"},
+                                         Layout{"tea", "-t ext4 -b 1024", "64M", "tea"},
+                                         Layout{"half_md4_unsigned", "-t ext4 -b 1024", "64M", "half_md4", true},
+                                         Layout{"legacy_unsigned", "-t ext4 -b 1024", "64M", "legacy", true},
+                                         Layout{"tea_unsigned", "-t ext4 -b 1024", "64M", "tea", true}),
+                         [](const auto& layout) { return layout.param.name; });
 
 std::string numbered(int i) { return "name-" + std::to_string(1000000 + i) + ".txt"; }
 
@@ -216,13 +221,50 @@ TEST(Directory, a_name_costs_the_same_among_many_as_among_few) {
   }
   const double whole = std::accumulate(seconds.begin(), seconds.end(), 0.0);
   RecordProperty("inserts_per_second", static_cast<int>(kNames / whole));
-  std::printf("%d inserts/s; first part %.3f s, last %.3f s\n", static_cast<int>(kNames / whole), seconds.front(), seconds.back());
+  std::printf("%d inserts/s; first part %.3f s, last %.3f s\n", static_cast<int>(kNames / whole), seconds.front(),
+              seconds.back());
   // Other tests share the machine: what would grow with the directory would grow tenfold.
-  EXPECT_LT(*std::min_element(seconds.end() - 3, seconds.end()), 5 * *std::min_element(seconds.begin(), seconds.begin() + 3));
+  EXPECT_LT(*std::min_element(seconds.end() - 3, seconds.end()),
+            5 * *std::min_element(seconds.begin(), seconds.begin() + 3));
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < kNames; ++i) ASSERT_TRUE(volume.names().lookup(directory, numbered(i)).ok());
   const double looked = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf("%d lookups/s\n", static_cast<int>(kNames / looked));
+  ASSERT_TRUE(volume.close());
+  EXPECT_EQ(image.complaints(), "");
+}
+
+/// Ends of names that begin with 200 times 'a' and which the legacy hash cannot tell apart, found by search.
+constexpr const char* kColliding[] = {"kdjhaVs", "codjaw@", "vqsma:]", "mwoeb1P", "mzhlc3U", "kobvc=F", "qnszcKj",
+                                      "uhshd[s", "mnghem[", "xjwofkk", "mjtvfNf", "rfpcg12", "xazphA?", "slshiD:"};
+
+TEST(Directory, names_of_one_hash_span_leaves_and_are_all_found_and_listed_once) {
+  const Image image{"-t ext4 -b 1024"};
+  image.debugfs("set_super_value def_hash_version legacy");
+  Mounted volume{image};
+  const InodeNumber directory = volume.names().create(kRootInode, "d", new_directory())->inode;
+  const InodeNumber file = volume.names().create(kRootInode, "file", new_file())->inode;
+  std::map<std::string, InodeNumber> model;
+  const auto add = [&](const std::string& name) {
+    ASSERT_TRUE(volume.names().link(file, directory, name).ok());
+    model.emplace(name, file);
+  };
+  for (int i = 0; i < 60; ++i) add(std::string(200, 'b') + std::to_string(i));
+  for (const char* const end : kColliding) add(std::string(200, 'a') + end);
+  for (int i = 60; i < 200; ++i) add(std::string(200, 'b') + std::to_string(i));
+  ASSERT_EQ(NameHasher(*volume->fs()->super, EXT2_HASH_LEGACY)(std::string(200, 'a') + kColliding[0]).major,
+            0x2468ACF0U);
+  for (const auto& [name, inode] : model) ASSERT_TRUE(volume.names().lookup(directory, name).ok()) << name;
+  for (const std::size_t step : {1, 2, 3, 7, 1000}) EXPECT_EQ(listing(*volume, directory, step), model) << step;
+
+  // Half of them go while the others are listed one by one.
+  std::size_t removed = 0;
+  const auto seen = listing_amid_changes(*volume, directory, 1, [&](const auto& so_far) {
+    if (removed >= std::size(kColliding) || !so_far.contains(std::string(200, 'a') + kColliding[removed])) return;
+    ASSERT_TRUE(volume.names().unlink(directory, std::string(200, 'a') + kColliding[removed]).ok());
+    removed += 2;
+  });
+  for (const auto& [name, inode] : model) EXPECT_EQ(seen.at(name), 1) << name;
   ASSERT_TRUE(volume.close());
   EXPECT_EQ(image.complaints(), "");
 }
@@ -386,10 +428,81 @@ TEST(Directory, a_wrong_byte_under_a_checksum_is_never_believed) {
     tests::FakeDevice device{std::move(bytes)};
     auto volume = Volume::open(device, {});
     ASSERT_TRUE(volume.ok());
-    EXPECT_EQ(error_of((*volume)->names().read_directory(directory, 0, false, [](const auto&) { return true; })), EUCLEAN);
+    EXPECT_EQ(error_of((*volume)->names().read_directory(directory, 0, false, [](const auto&) { return true; })),
+              EUCLEAN);
   }
   (void)testing::internal::GetCapturedStderr();
 }
+
+/// Runs Perl in the root of the image, mounted by the kernel in a mount namespace of its own. Empty if that went well.
+std::string in_kernel(const Image& image, const std::string& perl) {
+  const std::filesystem::path mount_point = image.directory() / "mnt";
+  const std::filesystem::path script = image.directory() / "script";
+  std::filesystem::create_directory(mount_point);
+  std::ofstream{script} << "chdir '" << mount_point.string() << "'; " << perl << "; chdir '/'; exit 0";
+  const auto outcome =
+      tests::run("unshare -m --propagation private sh -ec 'mount -t ext4 -o loop " + image.path() + " " +
+                 mount_point.string() + "; perl " + script.string() + "; umount " + mount_point.string() + "'");
+  return outcome.status == 0 ? "" : std::to_string(outcome.status) + ": " + outcome.output;
+}
+
+class WithTheKernel : public testing::TestWithParam<Layout> {};
+
+TEST_P(WithTheKernel, each_goes_on_where_the_other_stopped) {
+  const LaidOut image{GetParam()};
+  if (::geteuid() != 0 || !in_kernel(image, "").empty()) GTEST_SKIP() << "the kernel cannot mount this image here";
+  const std::string tail(100, 't');
+  InodeNumber directory = 0, file = 0;
+  {
+    Mounted volume{image};
+    directory = volume.names().create(kRootInode, "d", new_directory())->inode;
+    file = volume.names().create(kRootInode, "file", new_file())->inode;
+    for (int i = 0; i < 3000; ++i)
+      ASSERT_TRUE(volume.names().link(file, directory, "ours\xE4\xFF" + std::to_string(i) + tail).ok());
+    ASSERT_TRUE(volume.close());
+  }
+  EXPECT_EQ(image.complaints(), "");
+  EXPECT_EQ(in_kernel(image,
+                      "chdir q(d) or die; my $o = qq(ours\\xE4\\xFF); my $t = q(t) x 100;"
+                      "for (0..2999) { -e qq($o$_$t) or die qq(no $_) }"
+                      "for (0..2999) { link(q(../file), qq(kernel$_$t)) or die qq($_ $!) }"
+                      "for (0..999) { unlink(qq($o$_$t)) or die qq($_ $!) }"
+                      "opendir(D, q(.)); my @names = readdir(D); @names == 5002 or die scalar @names"),
+            "");
+  EXPECT_EQ(image.complaints(), "");
+  {
+    Mounted volume{image};
+    EXPECT_EQ(listing(*volume, directory).size(), 5000U);
+    for (int i = 0; i < 3000; ++i) {
+      ASSERT_TRUE(volume.names().lookup(directory, "kernel" + std::to_string(i) + tail).ok()) << i;
+      const int expected = i < 1000 ? ENOENT : 0;
+      ASSERT_EQ(error_of(volume.names().lookup(directory, "ours\xE4\xFF" + std::to_string(i) + tail)), expected) << i;
+      ASSERT_TRUE(volume.names().link(file, directory, "again" + std::to_string(i) + tail).ok());
+      if (i % 2 != 0) continue;
+      ASSERT_TRUE(volume.names().unlink(directory, "kernel" + std::to_string(i) + tail).ok());
+    }
+    ASSERT_TRUE(volume.close());
+  }
+  EXPECT_EQ(image.complaints(), "");
+  EXPECT_EQ(in_kernel(image,
+                      "chdir q(d) or die; my $t = q(t) x 100;"
+                      "for (0..2999) { unlink(qq(again$_$t)) or die qq($_ $!) }"
+                      "for (0..1499) { my $k = 2 * $_ + 1; unlink(qq(kernel$k$t)) or die qq($k $!) }"
+                      "opendir(D, q(.)); my @names = readdir(D); @names == 2002 or die scalar @names"),
+            "");
+  EXPECT_EQ(image.complaints(), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, WithTheKernel,
+                         testing::Values(Layout{"plain_1k", "-t ext4 -b 1024"}, Layout{"plain_4k", "-t ext4 -b 4096"},
+                                         Layout{"no_checksums", "-t ext4 -b 1024 -O ^metadata_csum"},
+                                         Layout{"linear", "-t ext4 -b 4096 -O ^dir_index"},
+                                         Layout{"indirect", "-t ext3 -b 1024"},
+                                         Layout{"legacy", "-t ext4 -b 1024", "64M", "legacy"},
+                                         Layout{"tea", "-t ext4 -b 1024", "64M", "tea"},
+                                         Layout{"half_md4_unsigned", "-t ext4 -b 1024", "64M", "half_md4", true},
+                                         Layout{"legacy_unsigned", "-t ext4 -b 1024", "64M", "legacy", true}),
+                         [](const auto& layout) { return layout.param.name; });
 
 }  // namespace
 }  // namespace worker::volume
