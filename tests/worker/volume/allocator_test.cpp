@@ -124,14 +124,14 @@ struct Geometry {
 void PrintTo(const Geometry& geometry, std::ostream* out) { *out << geometry.name; }
 
 constexpr Geometry kGeometries[] = {
-    {"ext4", "-t ext4", "300M"},
+    {"ext4", "-t ext4", "160M"},
     {"blocks_1k", "-t ext4 -b 1024", "50M"},
     {"blocks_2k", "-t ext4 -b 2048", "70M"},
     {"ext2", "-t ext2 -b 1024 -I 128", "30M"},
     {"ext3", "-t ext3 -b 1024", "30M"},
     {"no_flex_bg", "-t ext4 -b 1024 -O ^flex_bg,^resize_inode", "50M"},
     {"flex_of_two", "-t ext4 -b 1024 -G 2", "60M"},
-    {"meta_bg", "-t ext4 -b 1024 -O meta_bg,^resize_inode", "300M"},
+    {"meta_bg", "-t ext4 -b 1024 -O meta_bg,^resize_inode", "160M"},
     {"meta_bg_alone", "-t ext4 -b 1024 -O meta_bg,^resize_inode,^flex_bg,^64bit", "150M"},
     {"no_64bit", "-t ext4 -b 1024 -O ^64bit", "50M"},
     {"no_checksums", "-t ext4 -b 1024 -O ^metadata_csum,^uninit_bg", "50M"},
@@ -161,7 +161,7 @@ TEST_P(AllocatorOn, agrees_with_a_model_through_random_work) {
   std::mt19937 random{42};
   Allocator& allocator = volume->allocator();
 
-  for (int round = 0; round < 3000; ++round) {
+  for (int round = 0; round < 1200; ++round) {
     const bool roll_back = random() % 8 == 0;
     std::vector<BlockRange> taken, given;
     const auto held_before = model.ranges();

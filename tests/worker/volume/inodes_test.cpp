@@ -158,7 +158,7 @@ TEST(Inodes, take_over_group_and_flags_of_their_directory) {
   const InodeNumber parent = make_file(*volume, "d", {.mode = S_IFDIR | 0755});
   ASSERT_TRUE(volume->inodes().change(parent, {.mode = 02775, .gid = 555}).ok());
   ASSERT_TRUE(volume->inodes()
-                  .set_flags(parent, volume->inodes().attributes(parent)->flags | EXT2_NOATIME_FL | EXT2_DIRSYNC_FL |
+                  .set_flags(parent, volume->inodes().attributes(parent)->flags | EXT2_NOATIME_FL | EXT2_NODUMP_FL |
                                          EXT2_TOPDIR_FL)
                   .ok());
   const auto child = [&](const char* name, std::uint32_t mode) {
@@ -169,11 +169,12 @@ TEST(Inodes, take_over_group_and_flags_of_their_directory) {
   const Attributes file = child("f", S_IFREG | 0644), directory = child("s", S_IFDIR | 0755);
   EXPECT_EQ(file.gid, 555u);
   EXPECT_EQ(file.mode, S_IFREG | 0644u);
-  EXPECT_EQ(file.flags & (EXT2_NOATIME_FL | EXT2_DIRSYNC_FL | EXT2_TOPDIR_FL), std::uint32_t{EXT2_NOATIME_FL});
+  EXPECT_EQ(file.flags & (EXT2_NOATIME_FL | EXT2_NODUMP_FL | EXT2_TOPDIR_FL),
+            std::uint32_t{EXT2_NOATIME_FL | EXT2_NODUMP_FL});
   EXPECT_EQ(directory.gid, 555u);
   EXPECT_EQ(directory.mode, S_IFDIR | 02755u);
-  EXPECT_EQ(directory.flags & (EXT2_NOATIME_FL | EXT2_DIRSYNC_FL | EXT2_TOPDIR_FL),
-            std::uint32_t{EXT2_NOATIME_FL | EXT2_DIRSYNC_FL});
+  EXPECT_EQ(directory.flags & (EXT2_NOATIME_FL | EXT2_NODUMP_FL | EXT2_TOPDIR_FL),
+            std::uint32_t{EXT2_NOATIME_FL | EXT2_NODUMP_FL});
   volume.close();
   EXPECT_EQ(image.complaints(), "");
 }
