@@ -1,12 +1,14 @@
 // A mount from fsopen to detach, through descriptors only.
 #pragma once
 
+#include <sys/mount.h>
 #include <sys/types.h>
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "broker/mount_table.h"
 #include "broker/options.h"
 #include "protocol/unique_fd.h"
 
@@ -25,20 +27,27 @@ Result<MountPoint> open_mount_point(const MountPlan& plan);
 
 /// What tells our mount from every other: taken before it is attached.
 struct MountIdentity {
-  dev_t device = 0;            ///< s_dev of the superblock
+  dev_t device = 0;             ///< s_dev of the superblock
   std::uint64_t unique_id = 0;  ///< STATX_MNT_ID_UNIQUE, or the reused id where a kernel has no other; 0: none
+  std::string source;  ///< as the mount table shows it: tells a superblock from a later one with the same number
 };
+
+/// The device and id of the mount that an open descriptor (also O_PATH) is on. Never asks the file system, so that
+/// neither a dead nor a wedged server can hold us up. `source` stays empty.
+Result<MountIdentity> identify_mount(int descriptor);
 
 /// What the new superblock and mount are to be; decided by policy.
 struct MountSpecification {
-  bool block = false;      ///< fuseblk
-  std::string source;      ///< device path for fuseblk, else what the mount table is to show
+  bool block = false;  ///< fuseblk
+  std::string source;  ///< device path for fuseblk, else what the mount table is to show
   std::string subtype;
   std::uint64_t attributes = 0;  ///< MOUNT_ATTR_*
   bool read_only = false, default_permissions = true, allow_other = true;
   bool synchronous = false, directory_sync = false;  ///< `sync`, `dirsync` superblock flags
-  std::uint32_t block_size = 0;  ///< fuseblk only; 0: the kernel's default
-  std::uint32_t max_read = 0;    ///< 0: no limit
+  std::uint32_t block_size = 0;                      ///< fuseblk only; 0: the kernel's default
+  std::uint32_t max_read = 0;                        ///< 0: no limit
+  uid_t user = 0;                                    ///< who mounts
+  gid_t group = 0;
   bool root_is_directory = true;
 };
 
@@ -49,6 +58,8 @@ class FuseMount {
   static Result<FuseMount> create(const MountSpecification& specification, int fuse_device);
 
   const MountIdentity& identity() const noexcept { return identity_; }
+  /// The mount itself, borrowed; -1 once it is attached.
+  int descriptor() const noexcept { return mount_.get(); }
 
   /// move_mount onto the mount point, then closes every descriptor on the mount.
   Result<void> attach(const MountPoint& where);
@@ -61,20 +72,15 @@ class FuseMount {
 /// Raises the readahead of the mount's backing device info to `kib`; best effort.
 void raise_readahead(const MountIdentity& identity, bool block, unsigned kib);
 
-/// One line of mountinfo, unescaped.
-struct MountEntry {
-  std::uint64_t id = 0, parent = 0;
-  dev_t device = 0;
-  std::string root, mount_point, type, source, options, super_options;
-};
-Result<std::vector<MountEntry>> read_mount_table(const char* path = "/proc/self/mountinfo");
-/// The parser alone, for tests and fuzzing: lines it does not understand are left out.
-std::vector<MountEntry> parse_mount_table(std::string_view text);
-
-/// Detaches every mount of this identity's superblock that is reachable here; covered ones and other namespaces' are named in
-/// the returned list and left.
-std::vector<std::string> detach_everywhere(const MountIdentity& identity);
+/// Takes away every mount of this identity's superblock that is reachable here, with umount2's `flags`; covered ones
+/// are named in the returned list and left. A superblock whose server lives is destroyed by this, which can wait for
+/// that server.
+std::vector<std::string> detach_everywhere(const MountIdentity& identity, int flags = MNT_DETACH);
+/// The mounts of this superblock in this mount namespace.
+std::vector<MountEntry> mounts_of(const MountIdentity& identity);
 /// True while mountinfo shows a mount of this superblock.
 Result<bool> is_mounted(const MountIdentity& identity);
+/// True while the superblock exists, mounted in some namespace or only held open; known from its backing device info.
+bool superblock_exists(const MountIdentity& identity, bool block);
 
 }  // namespace broker

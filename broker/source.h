@@ -5,9 +5,10 @@
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <string>
+#include <vector>
 
+#include "broker/byte_range.h"
 #include "broker/options.h"
 #include "protocol/unique_fd.h"
 
@@ -17,24 +18,30 @@ using protocol::UniqueFd;
 
 enum class SourceKind : std::uint8_t { block_device, image_file };
 
-/// An opened source. `descriptor` carries an OFD lock on the window, shared for reading or exclusive for writing, which lives as
-/// long as its open file description does: in the worker or in the loop device that got it.
+/// An opened source. `descriptor` carries an OFD lock on the window, shared for reading or exclusive for writing, which
+/// lives as long as its open file description does: in the worker or in the loop device that got it.
 struct Source {
   UniqueFd descriptor;
   SourceKind kind = SourceKind::image_file;
   bool read_only = false;
   Window window;               ///< length filled in, checked against the source's size
+  bool whole = true;           ///< the window is all of the source
   std::string path;            ///< canonical, for the mount table and people
-  dev_t device = 0;            ///< of the file's file system, or st_rdev of a block device
-  ino_t inode = 0;             ///< of the file; 0 for a block device
+  ByteRange range;             ///< what other mounts are compared with
+  std::vector<dev_t> through;  ///< the block devices, source included, between the source and `range`
   std::string warning;         ///< one line when it fell back to read-only
 
   /// A second open file description of the same thing, with no lock of its own.
   Result<UniqueFd> reopen(bool direct) const;
+
+  /// For a block device that is served without fuseblk, whose superblock would be the claim: makes `descriptor` the
+  /// exclusive claim, as long as it is open. Nothing to do for files and read-only mounts.
+  Result<void> claim();
 };
 
-/// Opens and locks the plan's source. Without an explicit `rw`, EPERM, EACCES and EROFS fall back to read-only. EBUSY is
-/// tried again until `deadline`; then the error's detail names the holder: a mount of ours (by its state file) or a loop device.
+/// Opens and locks the plan's source. Without an explicit `rw`, EPERM, EACCES and EROFS fall back to read-only. EBUSY
+/// is tried again until `deadline`; then the error's detail names the holder: a mount of ours (by its state file),
+/// another mount, or a loop device.
 Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline);
 
 }  // namespace broker

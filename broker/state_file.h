@@ -18,22 +18,20 @@ struct MountState {
   std::string source, mount_point, type;
   bool read_only = false;
   std::string mode = "classic", way = "spawn", journal = "none";
-  std::string loop_device;  ///< empty: none
-  bool block = false;       ///< fuseblk
+  std::string loop_device;                   ///< empty: none
+  bool block = false;                        ///< fuseblk
   pid_t worker_pid = 0, supervisor_pid = 0;  ///< as the broker's pid namespace sees them
   std::uint64_t worker_start_time = 0;       ///< /proc/PID/stat field 22: tells a reused pid
   MountIdentity identity;
-  dev_t source_device = 0;
-  ino_t source_inode = 0;
-  Window window;
+  ByteRange range;  ///< Source::range
   std::uint32_t worker_uid = 0;
 };
 
-/// The directory, which EXT4BOX_RUN_DIR may move for tests when root says so; made root:root 0755 if missing.
+/// /run/ext4box, or where root's EXT4BOX_RUN_DIR says (tests). Made root:root 0755 by the first claim.
 std::string state_directory();
 
-/// A slot number no living mount has, kept by a lock on its file for as long as this object lives; the spawned worker's
-/// uid is made from it, so that no two mounts share one.
+/// A slot number that no living mount has, kept by a lock for as long as this object lives; the spawned worker's uid is
+/// made from it, so that no two mounts share one.
 class StateFile {
  public:
   static Result<StateFile> claim();
@@ -44,13 +42,33 @@ class StateFile {
   void finish(const std::string& outcome);
 
  private:
-  UniqueFd file_;
+  UniqueFd lock_;
+  UniqueFd file_;  ///< what was published last
   unsigned slot_ = 0;
-  std::string path_;
 };
 
-/// Every state whose worker lives and whose mount exists. Needs no privilege. Malformed or stale files are passed over.
-std::vector<MountState> living_mounts();
+enum class Visibility : std::uint8_t {
+  here,      ///< mounted in the caller's mount namespace
+  anywhere,  ///< also in others: the worker lives, which is enough to be in the way
+};
+
+/// Every state whose worker lives and whose mount exists. Needs no privilege. Malformed, foreign and stale files are
+/// passed over.
+std::vector<MountState> living_mounts(Visibility visibility = Visibility::here);
+
+/// A mount's state file, open, so that its end can be read when the name has gone.
+struct OpenState {
+  MountState state;
+  UniqueFd file;
+  unsigned slot = 0;
+
+  /// What finish() wrote; nothing yet, or never.
+  std::optional<std::string> outcome() const;
+  /// False once the supervisor, which would write the outcome, has gone. Needs root.
+  bool supervised() const;
+};
+/// The living mount with this s_dev and source, if there is one.
+std::optional<OpenState> find_state(const MountIdentity& identity);
 
 std::string encode_state(const MountState& state);
 std::optional<MountState> decode_state(std::string_view text);

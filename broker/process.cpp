@@ -1,0 +1,82 @@
+#include "broker/process.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include <charconv>
+#include <filesystem>
+#include <vector>
+
+#include "broker/mount_table.h"
+
+namespace broker {
+namespace {
+
+/// Fields of a stat file from the third on: the second is the program's name, which may contain anything.
+std::vector<std::string> stat_fields(const std::string& path) {
+  const std::string text = read_small_file(path);
+  std::vector<std::string> fields;
+  const auto name_end = text.rfind(')');
+  if (name_end == text.npos) return fields;
+  for (std::size_t at = name_end + 2; at < text.size();) {
+    const auto end = std::min(text.find(' ', at), text.size());
+    fields.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return fields;
+}
+
+constexpr std::size_t kState = 0, kUserTime = 11, kSystemTime = 12, kStartTime = 19;  // man proc's numbers less 3
+
+std::string process_folder(pid_t pid) { return "/proc/" + std::to_string(pid); }
+
+bool waits_for_disk(pid_t pid) {
+  std::error_code none;
+  for (const auto& thread : std::filesystem::directory_iterator{process_folder(pid) + "/task", none}) {
+    const auto fields = stat_fields(thread.path() / "stat");
+    if (!fields.empty() && fields[kState] == "D") return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::uint64_t process_start_time(pid_t pid) {
+  const auto fields = pid > 0 ? stat_fields(process_folder(pid) + "/stat") : std::vector<std::string>{};
+  if (fields.size() <= kStartTime || fields[kState] == "Z" || fields[kState] == "X") return 0;
+  std::uint64_t ticks = 0;
+  const std::string& text = fields[kStartTime];
+  std::from_chars(text.data(), text.data() + text.size(), ticks);
+  return ticks;
+}
+
+protocol::Result<protocol::UniqueFd> open_process(pid_t pid, std::uint64_t start_time) {
+  protocol::UniqueFd process{pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1};
+  // The descriptor first: what is compared afterwards can no longer change under it.
+  if (!process || start_time == 0 || process_start_time(pid) != start_time) return protocol::errno_error(ESRCH);
+  return process;
+}
+
+bool wait_for_end(int pidfd, std::chrono::milliseconds timeout) {
+  pollfd wait{pidfd, POLLIN, 0};
+  return ::poll(&wait, 1, static_cast<int>(timeout.count())) == 1;
+}
+
+ProgressWatch::ProgressWatch(pid_t pid, std::chrono::milliseconds patience) : pid_{pid}, patience_{patience} {}
+
+bool ProgressWatch::stuck() {
+  const auto fields = stat_fields(process_folder(pid_) + "/stat");
+  std::string now = read_small_file(process_folder(pid_) + "/io");
+  if (fields.size() > kSystemTime) now += fields[kUserTime] + " " + fields[kSystemTime];
+  const auto time = Clock::now();
+  if (now != last_) {
+    last_ = std::move(now);
+    moved_ = idle_since_ = time;
+  } else if (waits_for_disk(pid_)) {
+    idle_since_ = time;
+  }
+  return time - idle_since_ >= patience_ || time - moved_ >= 10 * patience_;
+}
+
+}  // namespace broker

@@ -1,0 +1,43 @@
+// Other processes, told apart from later ones with the same number.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "protocol/result.h"
+#include "protocol/unique_fd.h"
+
+namespace broker {
+
+/// /proc/PID/stat field 22, in clock ticks since boot; 0 if there is no such process.
+std::uint64_t process_start_time(pid_t pid);
+
+/// A pidfd, checked to be of the process that started then. ESRCH: that one has ended.
+protocol::Result<protocol::UniqueFd> open_process(pid_t pid, std::uint64_t start_time);
+
+/// Waits until the process has ended; false if it has not within `timeout`.
+bool wait_for_end(int pidfd, std::chrono::milliseconds timeout);
+
+/// Tells a process that works from one that is stuck. Work is processor time, input and output; waiting for a disk
+/// counts for a while too, since a large flush is a single wait.
+class ProgressWatch {
+ public:
+  ProgressWatch(pid_t pid, std::chrono::milliseconds patience);
+
+  /// Looks again; call it a few times a second. True once nothing has moved for `patience`, or has only waited for a
+  /// disk for ten times that.
+  bool stuck();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  pid_t pid_;
+  std::chrono::milliseconds patience_;
+  Clock::time_point moved_ = Clock::now(), idle_since_ = Clock::now();
+  std::string last_;
+};
+
+}  // namespace broker
