@@ -27,11 +27,12 @@ ext2fs_extent stored(const Run& run) {
   return extent;
 }
 
-Error corrupt(int line = __builtin_LINE()) { return errno_error(EUCLEAN, "extent tree " + std::to_string(line)); }
+Error corrupt() { return errno_error(EUCLEAN, "extent tree"); }
 
 /// A node without entries, or one that is not where its parent says, shows as a failed step through the tree.
 Error tree_error(errcode_t code) {
-  if (code == EXT2_ET_EXTENT_NO_DOWN || code == EXT2_ET_EXTENT_NO_UP || code == EXT2_ET_EXTENT_NO_PREV) return corrupt();
+  if (code == EXT2_ET_EXTENT_NO_DOWN || code == EXT2_ET_EXTENT_NO_UP || code == EXT2_ET_EXTENT_NO_PREV)
+    return corrupt();
   return disk::ext2_error(code, "extent tree");
 }
 

@@ -27,7 +27,8 @@ Result<std::size_t> read_inline(Volume& volume, InodeNumber inode, std::uint64_t
     if (offset >= size) return std::size_t{0};
     const std::size_t count = std::min<std::uint64_t>(into.size(), size - offset);
     std::fill_n(into.begin(), count, std::byte{0});
-    if (offset < stored) std::memcpy(into.data(), content.data() + offset, std::min<std::size_t>(count, stored - offset));
+    if (offset < stored)
+      std::memcpy(into.data(), content.data() + offset, std::min<std::size_t>(count, stored - offset));
     return count;
   });
 }
