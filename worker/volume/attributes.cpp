@@ -91,6 +91,10 @@ Result<Attributes> Inodes::change(InodeNumber number, const AttributeChange& cha
 }
 
 Result<void> Inodes::apply(Operation& operation, Inode& inode, const AttributeChange& change) {
+  // Capabilities of a file do not outlive what could make it another file, whoever asks; the other privileges do for
+  // root.
+  const bool drops_capabilities = change.kill_privileges || change.size || change.uid || change.gid;
+  if (drops_capabilities && inode.is_regular()) TRY(volume_.xattrs().drop_capabilities(operation, inode));
   const bool only_size = change.size && !change.mode && !change.uid && !change.gid && !change.accessed &&
                          !change.modified && !change.changed && !change.kill_privileges;
   if (only_size) return {};
@@ -100,10 +104,7 @@ Result<void> Inodes::apply(Operation& operation, Inode& inode, const AttributeCh
   if (change.mode) {
     inode.raw.i_mode = static_cast<std::uint16_t>((inode.mode() & ~kPermissions) | (*change.mode & kPermissions));
   }
-  if (change.kill_privileges && !inode.is_directory()) {
-    clear_privileges(inode);
-    TRY(volume_.xattrs().drop_capabilities(operation, inode));
-  }
+  if (change.kill_privileges && !inode.is_directory()) clear_privileges(inode);
   if (change.accessed) inode.set_accessed(*change.accessed);
   if (change.modified) inode.set_modified(*change.modified);
   inode.set_changed(change.changed ? *change.changed : Timestamp::now());

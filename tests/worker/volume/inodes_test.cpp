@@ -12,6 +12,7 @@
 #include "worker/volume/names.h"
 #include "worker/volume/orphans.h"
 #include "worker/volume/references.h"
+#include "worker/volume/xattrs.h"
 
 namespace worker::volume {
 namespace {
@@ -202,6 +203,22 @@ TEST(Inodes, lose_their_privileges_when_asked) {
   ASSERT_TRUE(one.ok() && two.ok());
   EXPECT_EQ(one->mode, S_IFREG | 0755u);
   EXPECT_EQ(two->mode, S_IFREG | 02644u);
+}
+
+TEST(Inodes, lose_their_capabilities_with_their_owner_or_contents) {
+  const Image image;
+  WritableVolume volume{image};
+  constexpr const char* kName = "security.capability";
+  const std::vector<std::byte> value(20, std::byte{1});
+  const InodeNumber inode = make_file(*volume, "f");
+  for (const AttributeChange& change : {AttributeChange{.size = 5}, AttributeChange{.uid = 5},
+                                        AttributeChange{.gid = 5}, AttributeChange{.mode = 0700}}) {
+    ASSERT_TRUE(volume->xattrs().set(inode, kName, value, SetMode::any, false).ok());
+    ASSERT_TRUE(volume->inodes().change(inode, change).ok());
+    EXPECT_EQ(volume->xattrs().get(inode, kName).ok(), change.mode.has_value());
+  }
+  volume.close();
+  EXPECT_EQ(image.complaints(), "");
 }
 
 TEST(Inodes, obey_immutable_and_append_only) {
