@@ -4,6 +4,8 @@
 // Boost 1.74's Asio uses std::exchange without including this.
 #include <utility>
 // Only after it:
+#include <poll.h>
+
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -15,5 +17,14 @@
 #include <boost/asio/use_awaitable.hpp>
 
 namespace broker {
+
 namespace asio = boost::asio;
+
+/// Whether a descriptor is readable right now. Asio's reactor recycles its records of closed descriptors, so a wait can
+/// end on an event of one before: whoever does not read without blocking afterwards has to look.
+inline bool readable(int descriptor) noexcept {
+  pollfd looked{descriptor, POLLIN, 0};
+  return ::poll(&looked, 1, 0) > 0;
 }
+
+}  // namespace broker

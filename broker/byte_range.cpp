@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "broker/mount_table.h"
@@ -57,10 +58,8 @@ Result<ByteRange> descend(dev_t device, Window window, std::vector<dev_t>* throu
 
 bool ByteRange::overlaps(const ByteRange& other) const noexcept {
   if (device != other.device || inode != other.inode) return false;
-  const auto reaches = [](const Window& from, const Window& to) {
-    return from.offset >= to.offset && from.offset - to.offset < to.length;
-  };
-  return reaches(window, other.window) || reaches(other.window, window);
+  const std::uint64_t start = std::max(window.offset, other.window.offset);
+  return start - window.offset < window.length && start - other.window.offset < other.window.length;
 }
 
 Result<ByteRange> byte_range(int descriptor, const Window& window, std::vector<dev_t>* through) {

@@ -74,10 +74,11 @@ UniqueFd open_without_asking(const std::string& path) {
   return UniqueFd{::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
 }
 
-Result<struct statx> mount_statx(int descriptor, unsigned mask) {
+/// What the kernel knows without a request to the file system.
+Result<struct statx> quiet_statx(int descriptor, unsigned mask) {
   struct statx found {};
   if (::statx(descriptor, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, mask, &found) != 0)
-    return last_error("cannot tell the mount's id");
+    return last_error("cannot look at it");
   return found;
 }
 
@@ -96,11 +97,11 @@ Result<MountPoint> open_mount_point(const MountPlan& plan) {
   where.descriptor.reset(
       static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, plan.mount_point.c_str(), &how, sizeof how)));
   if (!where.descriptor) return last_error("mount point " + plan.mount_point);
-  struct stat found {};
-  if (::fstat(where.descriptor.get(), &found) != 0) return last_error("mount point " + plan.mount_point);
-  if (!S_ISDIR(found.st_mode) && !S_ISREG(found.st_mode))
+  // Not fstat: what is mounted there may have a dead or wedged server, and unmounting it begins here too.
+  TRY(found, quiet_statx(where.descriptor.get(), STATX_TYPE));
+  if (!S_ISDIR(found.stx_mode) && !S_ISREG(found.stx_mode))
     return errno_error(ENOTDIR, "mount point " + plan.mount_point);
-  where.directory = S_ISDIR(found.st_mode);
+  where.directory = S_ISDIR(found.stx_mode);
   char path[PATH_MAX];
   const ssize_t length = ::readlink(descriptor_path(where.descriptor.get()).c_str(), path, sizeof path);
   if (length <= 0 || length == sizeof path) return errno_error(ENAMETOOLONG, "mount point " + plan.mount_point);
@@ -109,10 +110,10 @@ Result<MountPoint> open_mount_point(const MountPlan& plan) {
 }
 
 Result<MountIdentity> identify_mount(int descriptor) {
-  TRY(found, mount_statx(descriptor, kStatxUniqueMountId));
+  TRY(found, quiet_statx(descriptor, kStatxUniqueMountId));
   // A kernel that does not know the unique id leaves its bit clear; then the reused one has to do.
   if (!(found.stx_mask & kStatxUniqueMountId)) {
-    TRY(again, mount_statx(descriptor, STATX_MNT_ID));
+    TRY(again, quiet_statx(descriptor, STATX_MNT_ID));
     found = again;
   }
   MountIdentity identity;
@@ -183,7 +184,7 @@ std::vector<std::string> detach_everywhere(const MountIdentity& identity, int fl
     left.clear();
     for (const MountEntry& entry : mounts_of(identity)) {
       const UniqueFd root = open_without_asking(entry.mount_point);
-      const auto top = root ? mount_statx(root.get(), STATX_MNT_ID) : Result<struct statx>{last_error()};
+      const auto top = root ? quiet_statx(root.get(), STATX_MNT_ID) : Result<struct statx>{last_error()};
       if (!top) {
         left.push_back(entry.mount_point + ": " + top.error().message());
       } else if (top->stx_mnt_id != entry.id) {

@@ -315,10 +315,10 @@ class Parser {
     const Shape shape = plan_.action == Action::mount     ? Shape{2, 2, "SOURCE and MOUNTPOINT"}
                         : plan_.action == Action::remount ? Shape{1, 2, "MOUNTPOINT"}
                         : plan_.action == Action::unmount ? Shape{1, 1, "one MOUNTPOINT"}
-                        : plan_.action == Action::status  ? Shape{0, 1, "at most one MOUNTPOINT"}
-                                                          : Shape{0, 0, "only -t TYPE"};
-    if (positional_.size() < shape.least || positional_.size() > shape.most)
-      return refuse("expected " + std::string{shape.wanted} + "; --help shows how");
+                        : plan_.action == Action::status  ? Shape{0, 1, ""}
+                                                          : Shape{0, 0, ""};
+    if (positional_.size() > shape.most) return refuse(quoted(positional_[shape.most]) + ": one argument too many");
+    if (positional_.size() < shape.least) return refuse("expected " + std::string{shape.wanted} + "; --help shows how");
     for (const std::string_view one : positional_)
       if (one.empty()) return refuse("an empty SOURCE or MOUNTPOINT");
     if (positional_.size() == 2) plan_.source = positional_[0];

@@ -249,8 +249,10 @@ asio::awaitable<Result<void>> Session::wait_for(int descriptor, protocol::Deadli
   });
   waiting_ = &wait->watched;
   boost::system::error_code failure;
-  co_await wait->watched.async_wait(asio::posix::stream_descriptor::wait_read,
-                                    asio::redirect_error(asio::use_awaitable, failure));
+  do {
+    co_await wait->watched.async_wait(asio::posix::stream_descriptor::wait_read,
+                                      asio::redirect_error(asio::use_awaitable, failure));
+  } while (!failure && !interrupted_ && !wait->late && !readable(descriptor));
   waiting_ = nullptr;
   timer_.cancel();
   if (interrupted_) co_return spoken("interrupted");
@@ -261,13 +263,10 @@ asio::awaitable<Result<void>> Session::wait_for(int descriptor, protocol::Deadli
 
 asio::awaitable<Result<protocol::Packet>> Session::next_packet() {
   const auto deadline = soon();
-  while (true) {
-    if (auto waited = co_await wait_for(channel_.get(), deadline); !waited) co_return waited.error();
-    auto packet = channel_.receive(std::chrono::steady_clock::now());
-    if (!packet && packet.error().code == Violation::deadline) continue;  // readiness that was none
-    if (packet && packet->descriptor) co_return protocol_error(Violation::extra_descriptor);
-    co_return packet;
-  }
+  if (auto waited = co_await wait_for(channel_.get(), deadline); !waited) co_return waited.error();
+  auto packet = channel_.receive(deadline);
+  if (packet && packet->descriptor) co_return protocol_error(Violation::extra_descriptor);
+  co_return packet;
 }
 
 }  // namespace broker

@@ -36,6 +36,17 @@ Result<UniqueFd> resolve(const std::string& path) {
   return found;
 }
 
+/// For writing only if every write has a chance: the kernel opens read-only block devices for writing all the same.
+UniqueFd open_for(const std::string& path, bool read_only) {
+  UniqueFd opened{::open(path.c_str(), (read_only ? O_RDONLY : O_RDWR) | kOpenFlags)};
+  int refuses_writes = 0;
+  if (opened && !read_only && ::ioctl(opened.get(), BLKROGET, &refuses_writes) == 0 && refuses_writes) {
+    opened.reset();
+    errno = EROFS;
+  }
+  return opened;
+}
+
 /// Opens for what the plan says, and falls back to reading where it may.
 Result<Source> open_resolved(int resolved, Writing writing) {
   struct stat kind {};
@@ -46,11 +57,11 @@ Result<Source> open_resolved(int resolved, Writing writing) {
   source.kind = S_ISBLK(kind.st_mode) ? SourceKind::block_device : SourceKind::image_file;
   source.read_only = writing == Writing::read_only;
   const std::string path = descriptor_path(resolved);
-  source.descriptor.reset(::open(path.c_str(), (source.read_only ? O_RDONLY : O_RDWR) | kOpenFlags));
+  source.descriptor = open_for(path, source.read_only);
   if (!source.descriptor && writing == Writing::unsaid && (errno == EPERM || errno == EACCES || errno == EROFS)) {
     source.warning = "mounting read-only, because it can not be written: " + last_error().message();
     source.read_only = true;
-    source.descriptor.reset(::open(path.c_str(), O_RDONLY | kOpenFlags));
+    source.descriptor = open_for(path, true);
   }
   if (!source.descriptor) return last_error(source.read_only ? "cannot open it" : "cannot open it for writing");
   char canonical[PATH_MAX];
@@ -114,11 +125,13 @@ std::string conflicting_user(const Source& source, bool& explained) {
     const auto range = byte_range(entry.device);
     if (!range || !range->overlaps(source.range)) continue;
     explained = true;
-    if (!entry.read_only() || !source.read_only) return "in use: mounted on " + entry.mount_point + " as " + entry.type;
+    if (!entry.read_only() || !source.read_only)
+      return "in use: " + entry.source + " is mounted on " + entry.mount_point + " as " + entry.type;
   }
   // A writable loop device that nobody has claimed is left over; it does not keep others from reading.
   for (const ForeignLoop& loop : foreign_loops(source))
-    if (!source.read_only || (!loop.read_only && loop.claimed)) return "in use by the loop device " + loop.path;
+    if (!source.read_only || (!loop.read_only && loop.claimed && !explained))
+      return "in use by the loop device " + loop.path;
   return {};
 }
 

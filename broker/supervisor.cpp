@@ -21,14 +21,12 @@ using Stream = asio::posix::stream_descriptor;
 constexpr unsigned kLinesPerMinute = 200;
 constexpr std::size_t kLongestLine = 2048;
 
-/// A wait for readiness whose failure counts as readiness: whoever reads next will see.
-asio::awaitable<void> ready(Stream& stream, Stream::wait_type what) {
-  boost::system::error_code ignored;
-  co_await stream.async_wait(what, asio::redirect_error(asio::use_awaitable, ignored));
-}
-
-Stream watched(asio::io_context& context, int descriptor) {
-  return Stream{context, ::fcntl(descriptor, F_DUPFD_CLOEXEC, 3)};
+/// Until something can be read, or will never be: whoever reads next will see.
+asio::awaitable<void> until_readable(asio::io_context& context, int descriptor) {
+  Stream stream{context, ::fcntl(descriptor, F_DUPFD_CLOEXEC, 3)};
+  boost::system::error_code failure;
+  do co_await stream.async_wait(Stream::wait_read, asio::redirect_error(asio::use_awaitable, failure));
+  while (!failure && !readable(descriptor));
 }
 
 UniqueFd mount_connections() {
@@ -95,8 +93,7 @@ asio::awaitable<int> Supervisor::run() {
 }
 
 asio::awaitable<void> Supervisor::watch_worker() {
-  auto process = watched(context_, remains_.worker.process.get());
-  co_await ready(process, Stream::wait_read);
+  co_await until_readable(context_, remains_.worker.process.get());
   worker_ended_ = true;
   wake();
 }
@@ -106,21 +103,20 @@ asio::awaitable<void> Supervisor::watch_mounts() {
   while (true) {
     const auto found = is_mounted(remains_.state.identity);
     if (found && std::exchange(mounted_, *found) != *found) wake();
-    co_await ready(table, Stream::wait_error);
+    boost::system::error_code ignored;
+    co_await table.async_wait(Stream::wait_error, asio::redirect_error(asio::use_awaitable, ignored));
   }
 }
 
 asio::awaitable<void> Supervisor::watch_channel() {
   if (!channel_) co_return;
-  auto stream = watched(context_, channel_->get());
-  do co_await ready(stream, Stream::wait_read);
+  do co_await until_readable(context_, channel_->get());
   while (read_channel());
 }
 
 asio::awaitable<void> Supervisor::watch_log() {
   if (!remains_.worker.log) co_return;
-  auto stream = watched(context_, remains_.worker.log.get());
-  do co_await ready(stream, Stream::wait_read);
+  do co_await until_readable(context_, remains_.worker.log.get());
   while (log_.drain(remains_.worker.log.get()));
 }
 
@@ -139,8 +135,7 @@ asio::awaitable<void> Supervisor::unmount() {
   if (child == 0) ::_exit(detach_everywhere(remains_.state.identity, 0).empty() ? 0 : 1);
   const UniqueFd process{static_cast<int>(::syscall(SYS_pidfd_open, child, 0u))};
   if (child < 0 || !process) co_return;
-  auto stream = watched(context_, process.get());
-  co_await ready(stream, Stream::wait_read);
+  co_await until_readable(context_, process.get());
   siginfo_t ended{};
   ::waitid(P_PIDFD, static_cast<id_t>(process.get()), &ended, WEXITED);
   if (ended.si_status != 0) log(Severity::error, remains_.state.mount_point + " is in use and stays mounted");

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -28,10 +28,10 @@ class FakeDevice final : public worker::disk::BlockDevice {
   explicit FakeDevice(std::vector<std::byte> bytes) : bytes_{std::move(bytes)} {}
   /// A copy of a file's contents.
   static std::vector<std::byte> contents_of(const std::string& path) {
-    std::ifstream file{path, std::ios::binary};
-    const std::vector<char> text{std::istreambuf_iterator<char>{file}, {}};
-    const auto* start = reinterpret_cast<const std::byte*>(text.data());
-    return {start, start + text.size()};
+    std::vector<std::byte> bytes(std::filesystem::file_size(path));
+    std::ifstream{path, std::ios::binary}.read(reinterpret_cast<char*>(bytes.data()),
+                                               static_cast<std::streamsize>(bytes.size()));
+    return bytes;
   }
   void save(const std::string& path) const {
     std::ofstream file{path, std::ios::binary};

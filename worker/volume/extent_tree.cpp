@@ -27,7 +27,7 @@ ext2fs_extent stored(const Run& run) {
   return extent;
 }
 
-Error corrupt() { return errno_error(EUCLEAN, "extent tree"); }
+Error corrupt(int line = __builtin_LINE()) { return errno_error(EUCLEAN, "extent tree " + std::to_string(line)); }
 
 /// A node without entries, or one that is not where its parent says, shows as a failed step through the tree.
 Error tree_error(errcode_t code) {
@@ -77,11 +77,18 @@ Result<std::optional<Run>> ExtentTree::seek(LogicalBlock logical) {
   return std::optional{run};
 }
 
+// Not EXT2_EXTENT_NEXT_LEAF: behind a leaf that was found by ext2fs_extent_goto() it visits the same leaf once more.
 Result<std::optional<Run>> ExtentTree::next() {
   ext2fs_extent extent{};
-  const errcode_t code = ext2fs_extent_get(handle_, EXT2_EXTENT_NEXT_LEAF, &extent);
-  if (code == EXT2_ET_EXTENT_NO_NEXT) return std::optional<Run>{};
+  errcode_t code = ext2fs_extent_get(handle_, EXT2_EXTENT_NEXT_SIB, &extent);
+  while (code == EXT2_ET_EXTENT_NO_NEXT) {
+    const errcode_t up = ext2fs_extent_get(handle_, EXT2_EXTENT_UP, &extent);
+    if (up == EXT2_ET_EXTENT_NO_UP) return std::optional<Run>{};
+    TRY(check(up));
+    code = ext2fs_extent_get(handle_, EXT2_EXTENT_NEXT_SIB, &extent);
+  }
   TRY(check(code));
+  while (!(extent.e_flags & EXT2_EXTENT_FLAGS_LEAF)) TRY(check(ext2fs_extent_get(handle_, EXT2_EXTENT_DOWN, &extent)));
   TRY(run, checked(extent));
   return std::optional{run};
 }

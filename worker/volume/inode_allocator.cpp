@@ -26,20 +26,32 @@ InodeAllocator::Room InodeAllocator::room_in(std::uint32_t flex) const {
   for (std::uint32_t group = begin; group < looked_at; ++group) {
     room.inodes += ext2fs_bg_free_inodes_count(volume_.fs(), group);
     room.blocks += ext2fs_bg_free_blocks_count(volume_.fs(), group);
+    room.directories += ext2fs_bg_used_dirs_count(volume_.fs(), group);
   }
   return room;
 }
 
-std::uint32_t InodeAllocator::emptiest_flex() {
+InodeAllocator::Room InodeAllocator::decent_room() const {
+  ext2_super_block* super = volume_.fs()->super;
+  const std::uint64_t average_inodes = super->s_free_inodes_count / flex_groups();
+  const std::uint64_t average_blocks = ext2fs_free_blocks_count(super) / flex_groups();
+  const std::uint64_t slack_inodes = std::uint64_t{super->s_inodes_per_group} * bitmaps_.flex_size() / 4;
+  const std::uint64_t slack_blocks = std::uint64_t{super->s_blocks_per_group} * bitmaps_.flex_size() / 4;
+  return {.inodes = average_inodes > slack_inodes ? average_inodes - slack_inodes : 1,
+          .blocks = average_blocks > slack_blocks ? average_blocks - slack_blocks : 1};
+}
+
+std::uint32_t InodeAllocator::quietest_flex() {
   const std::uint32_t flexes = flex_groups();
+  const Room decent = decent_room();
   std::uint32_t best = (last_flex_ + 1) % flexes;
-  Room best_room;
+  std::uint64_t fewest = UINT64_MAX;
   for (std::uint32_t step = 0; step < std::min(flexes, kFlexCandidates); ++step) {
     const std::uint32_t flex = (last_flex_ + 1 + step) % flexes;
     const Room room = room_in(flex);
-    if (room.inodes > 0 && room.blocks > best_room.blocks) {
+    if (room.inodes >= decent.inodes && room.blocks >= decent.blocks && room.directories < fewest) {
       best = flex;
-      best_room = room;
+      fewest = room.directories;
     }
   }
   last_flex_ = best;
@@ -47,25 +59,18 @@ std::uint32_t InodeAllocator::emptiest_flex() {
 }
 
 std::uint32_t InodeAllocator::flex_near(std::uint32_t start) const {
-  ext2_super_block* super = volume_.fs()->super;
   const std::uint32_t flexes = flex_groups();
-  const std::uint64_t average_inodes = super->s_free_inodes_count / flexes;
-  const std::uint64_t average_blocks = ext2fs_free_blocks_count(super) / flexes;
-  // "Not much worse than average": short of it by no more than a quarter of what a flex group holds.
-  const std::uint64_t slack_inodes = std::uint64_t{super->s_inodes_per_group} * bitmaps_.flex_size() / 4;
-  const std::uint64_t slack_blocks = std::uint64_t{super->s_blocks_per_group} * bitmaps_.flex_size() / 4;
-  const std::uint64_t least_inodes = average_inodes > slack_inodes ? average_inodes - slack_inodes : 1;
-  const std::uint64_t least_blocks = average_blocks > slack_blocks ? average_blocks - slack_blocks : 1;
+  const Room decent = decent_room();
   for (std::uint32_t step = 0; step < std::min(flexes, kFlexCandidates); ++step) {
     const std::uint32_t flex = (start + step) % flexes;
     const Room room = room_in(flex);
-    if (room.inodes >= least_inodes && room.blocks >= least_blocks) return flex;
+    if (room.inodes >= decent.inodes && room.blocks >= decent.blocks) return flex;
   }
   return start;
 }
 
 std::uint32_t InodeAllocator::group_for_directory(InodeNumber parent) {
-  if (parent == kRootInode) return emptiest_flex() * bitmaps_.flex_size();
+  if (parent == kRootInode) return quietest_flex() * bitmaps_.flex_size();
   const std::uint32_t group = (parent - 1) / volume_.fs()->super->s_inodes_per_group;
   const std::uint32_t home = group / bitmaps_.flex_size();
   const std::uint32_t flex = flex_near(home);

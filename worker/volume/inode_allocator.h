@@ -9,7 +9,7 @@
 namespace worker::volume {
 
 /// The inode half of Allocator. Files go near their directory; directories near theirs while that part of the volume is
-/// not much fuller than the rest; directories of the root to the emptiest parts. Under the mutator lock.
+/// not much fuller than the rest; directories of the root to those with the fewest. Under the mutator lock.
 class InodeAllocator {
  public:
   InodeAllocator(Volume& volume, GroupBitmaps& bitmaps) : volume_{volume}, bitmaps_{bitmaps} {}
@@ -20,12 +20,15 @@ class InodeAllocator {
 
  private:
   struct Room {
-    std::uint64_t inodes = 0, blocks = 0;
+    std::uint64_t inodes = 0, blocks = 0;  ///< free
+    std::uint64_t directories = 0;
   };
   Room room_in(std::uint32_t flex) const;
+  /// What is not much worse than the average flex group: short of it by no more than a quarter of what one holds.
+  Room decent_room() const;
   std::uint32_t flex_groups() const noexcept;
   std::uint32_t group_for_directory(InodeNumber parent);
-  std::uint32_t emptiest_flex();
+  std::uint32_t quietest_flex();
   std::uint32_t flex_near(std::uint32_t start) const;
 
   /// An inode of this group; nothing if it has none that can be used.

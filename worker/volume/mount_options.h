@@ -23,7 +23,7 @@ struct MountOptions {
   std::uint32_t commit_seconds = 5;  ///< 0 means the default, as in kernel ext4
   std::uint64_t window_offset = 0;   ///< `offset=`, bytes; 0 when the device handed over is the window itself
   std::uint64_t window_size = 0;     ///< `sizelimit=`, bytes; 0: to the end
-  std::vector<std::string> ignored;  ///< words accepted without effect, for -v
+  std::vector<std::string> ignored = {};  ///< words accepted without effect, for -v
 };
 
 /// Parses a comma list. Fails with EINVAL and the offending word as detail.

@@ -60,10 +60,10 @@ struct NewInode {
 
 /// What a SETATTR asks for; what is not set stays as it is. The kernel has checked permissions (default_permissions).
 struct AttributeChange {
-  std::optional<std::uint32_t> mode;  ///< permission bits, 07777
-  std::optional<std::uint32_t> uid, gid;
-  std::optional<std::uint64_t> size;  ///< bytes
-  std::optional<Timestamp> accessed, modified, changed;
+  std::optional<std::uint32_t> mode = {};  ///< permission bits, 07777
+  std::optional<std::uint32_t> uid = {}, gid = {};
+  std::optional<std::uint64_t> size = {};  ///< bytes
+  std::optional<Timestamp> accessed = {}, modified = {}, changed = {};
   bool kill_privileges = false;  ///< clear set-user-ID, set-group-ID and security.capability
 };
 

@@ -1,0 +1,606 @@
+// The broker's end against workers of every kind, most of them hostile. The kernel is not asked for anything.
+#include "broker/session.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <functional>
+#include <thread>
+
+#include "protocol/argv_memfd.h"
+#include "protocol/errors.h"
+#include "tests/support/bytes.h"
+#include "tests/support/descriptors.h"
+
+namespace {
+
+using namespace broker;
+using namespace protocol;
+using namespace std::chrono_literals;
+using support::bytes;
+
+Deadline soon() { return std::chrono::steady_clock::now() + 5s; }
+UniqueFd open_null() { return UniqueFd{::open("/dev/null", O_RDWR | O_CLOEXEC)}; }
+
+/// Notes what the session did; fails where told to.
+class FakeActions final : public MountActions {
+ public:
+  Result<Channel> reconnect() override {
+    note("reconnect");
+    if (!second) return errno_error(EPROTO);
+    return std::move(*second);
+  }
+  Result<void> meet_worker(Packet& packet, std::uint16_t version) override {
+    note("meet " + std::to_string(version));
+    sender = packet.sender;
+    return {};
+  }
+  Result<void> check_worker() override {
+    note("check");
+    return contained ? Result<void>{} : errno_error(EPERM, "the worker is not contained");
+  }
+  Result<UniqueFd> open_source(std::uint32_t block_size) override {
+    note("source " + std::to_string(block_size));
+    if (source_error != 0) return errno_error(source_error);
+    return open_null();
+  }
+  Result<UniqueFd> open_fuse_device() override { return open_null(); }
+  Result<void> create_mount(MountSpecification& specification) override {
+    note("create");
+    created = specification;
+    if (create_error != 0) return errno_error(create_error, "cannot create the file system");
+    return {};
+  }
+  Result<UniqueFd> start_probe() override {
+    note("probe");
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) return last_error();
+    probe_writer.reset(ends[1]);
+    if (probe_answers) probe_writer.reset();
+    return UniqueFd{ends[0]};
+  }
+  Result<void> finish_probe(bool answered) override {
+    note(answered ? "answered" : "not answered");
+    probe_writer.reset();
+    return {};
+  }
+  Result<void> attach() override {
+    note("attach");
+    return attach_error == 0 ? Result<void>{} : errno_error(attach_error, "cannot attach");
+  }
+
+  void note(const std::string& act) { acts.append(acts.empty() ? "" : ", ").append(act); }
+
+  std::string acts;
+  std::optional<ucred> sender;
+  std::optional<Channel> second;
+  std::optional<MountSpecification> created;
+  UniqueFd probe_writer;
+  bool contained = true, probe_answers = true;
+  int source_error = 0, create_error = 0, attach_error = 0;
+};
+
+/// A worker's end, driven by a test.
+struct FakeWorker {
+  Channel channel;
+
+  template <typename Message>
+  void say(const Message& message, int descriptor = -1) {
+    (void)channel.send(message, soon(), descriptor);
+  }
+  void say_raw(std::span<const std::byte> packet) { (void)channel.send_bytes(packet, -1, soon()); }
+  /// The broker's next packet; an empty one if it has hung up.
+  Packet hear() {
+    auto packet = channel.receive(soon());
+    return packet ? std::move(*packet) : Packet{};
+  }
+  bool hung_up() { return channel.receive(soon()).error().code == Violation::closed; }
+  /// The broker's answer to a request; ~0 if it hung up instead.
+  template <typename Message>
+  std::uint32_t ask(const Message& message) {
+    say(message);
+    const auto packet = hear();
+    if (const auto reply = decode<Reply>(packet.bytes)) return reply->error;
+    if (const auto file = decode<File>(packet.bytes)) {
+      EXPECT_EQ(bool(packet.descriptor), file->error == 0);
+      return file->error;
+    }
+    return ~0u;
+  }
+  void greet(std::uint16_t version) {
+    hear();
+    say(HelloReply{version, {}});
+    arguments = hear();
+    fuse_device = hear();
+  }
+  std::uint32_t open(std::uint32_t flags = O_RDWR, const char* path = "disk.img") {
+    return ask(OpenFile{flags, 0, 0, 0, {path}});
+  }
+  /// Everything up to DOIT's answer, as a good worker would.
+  void mount(std::uint16_t version) {
+    greet(version);
+    EXPECT_EQ(open(), 0u);
+    prepare(version);
+    EXPECT_EQ(ask(DoMount{}), 0u);
+  }
+  void prepare(std::uint16_t version) {
+    if (version == kPrivateVersion) say(Facts{4096, kFactJournal, {"label"}, {"internal"}});
+    EXPECT_EQ(ask(SetType{kTypeBlock}), 0u);
+    EXPECT_EQ(ask(SetName{{"anything"}}), 0u);
+    EXPECT_EQ(ask(SetMountPoint{S_IFDIR, 0, {"/mnt"}}), 0u);
+  }
+  void serve() {
+    say(Ready{});
+    EXPECT_TRUE(decode<Attached>(hear().bytes).ok());
+    say(Serving{});
+  }
+
+  Packet arguments{}, fuse_device{};
+};
+
+Grants sample_grants() {
+  Grants grants;
+  grants.arguments = {"ext4", "disk.img", "/mnt", "-o", "errors=remount-ro"};
+  grants.source = "disk.img";
+  grants.mount_point = "/mnt";
+  grants.source_is_block = true;
+  grants.block = true;
+  grants.block_source = "/dev/loop7";
+  grants.specification.source = "/var/disk.img";
+  grants.specification.subtype = "ext4";
+  grants.specification.attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+  return grants;
+}
+
+class SessionTest : public testing::Test {
+ protected:
+  using Script = std::function<void(FakeWorker&)>;
+
+  /// Plays `script` against a session; `then` on the second connection, if the session wants one.
+  SessionOutcome run(const Script& script, const Script& then = {}) {
+    const auto before = support::open_descriptors();
+    SessionOutcome outcome;
+    {
+      auto pair = *make_channel_pair();
+      FakeWorker worker{std::move(pair.second)};
+      std::optional<FakeWorker> second;
+      if (then) {
+        auto again = *make_channel_pair();
+        actions.second.emplace(std::move(again.first));
+        second.emplace(FakeWorker{std::move(again.second)});
+      }
+      asio::io_context context{1};
+      std::optional<Session> session;
+      session.emplace(context, std::move(pair.first), grants, limits, actions);
+      if (interrupt_after != 0ms) {
+        timer.emplace(context, interrupt_after);
+        timer->async_wait([&](const boost::system::error_code&) { session->interrupt(); });
+      }
+      std::thread thread{[&] {
+        script(worker);
+        if (then) then(*second);
+        worker.channel = Channel{UniqueFd{}};
+      }};
+      asio::co_spawn(context, session->run(), [&](std::exception_ptr thrown, SessionOutcome ended) {
+        EXPECT_FALSE(thrown);
+        outcome = std::move(ended);
+        session.reset();  // hangs up
+      });
+      context.run();
+      thread.join();
+      timer.reset();
+      actions.second.reset();
+    }
+    EXPECT_EQ(support::open_descriptors(), before) << "a descriptor leaked";
+    return outcome;
+  }
+
+  /// A session in which the worker does something that ends it, without an answer and without success.
+  void expect_ended(const Script& script, const char* reason, int exit_code = 32) {
+    actions = FakeActions{};
+    const auto outcome = run([&](FakeWorker& worker) {
+      script(worker);
+      EXPECT_TRUE(worker.hung_up()) << "an answer came";
+    });
+    EXPECT_EQ(outcome.exit_code, exit_code);
+    EXPECT_NE(outcome.reason.find(reason), std::string::npos) << outcome.reason;
+  }
+  static Script opened(std::uint16_t version, const Script& rest) {
+    return [=](FakeWorker& worker) {
+      worker.greet(version);
+      EXPECT_EQ(worker.open(), 0u);
+      rest(worker);
+    };
+  }
+
+  Grants grants = sample_grants();
+  SessionLimits limits{5s, std::chrono::steady_clock::now() + 20s};
+  FakeActions actions;
+  std::chrono::milliseconds interrupt_after{0};
+  std::optional<asio::steady_timer> timer;
+};
+
+TEST_F(SessionTest, a_private_worker_is_mounted_attached_and_serves) {
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.mount(kPrivateVersion);
+    worker.serve();
+  });
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.reason;
+  EXPECT_EQ(outcome.version, kPrivateVersion);
+  EXPECT_EQ(actions.acts, "meet 17716, check, source 0, create, attach");
+  EXPECT_EQ(outcome.facts.journal.value, "internal");
+  EXPECT_TRUE(outcome.specification.block);
+  EXPECT_EQ(outcome.specification.source, "/dev/loop7");
+  EXPECT_EQ(outcome.specification.block_size, 4096u);
+  EXPECT_TRUE(outcome.specification.default_permissions);
+}
+
+TEST_F(SessionTest, a_version_1_worker_is_attached_once_the_mount_answers) {
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.mount(kVersion1);
+    worker.say(Goodbye{0});
+  });
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.reason;
+  EXPECT_EQ(actions.acts, "meet 1, check, source 0, create, probe, answered, attach");
+}
+
+TEST_F(SessionTest, plays_the_golden_exchange_byte_for_byte) {
+  grants.arguments = {"ptest", "/tmp/source.img_", "/tmp/mountpoint_", "-o", "ro,foo=bar"};
+  grants.mount_point = "/tmp/mountpoint_";
+  const auto outcome = run([](FakeWorker& worker) {
+    // The helper of libfuse offers [1, 1]; our offer of a higher maximum is the one difference.
+    EXPECT_EQ(worker.hear().bytes, bytes("53414654 0001 4534 00000003"));
+    worker.say_raw(bytes("4c415354 0001 0000"));
+    const auto arguments = worker.hear();
+    EXPECT_EQ(arguments.bytes, bytes("46494c45 00000000 'argv' 00"));
+    EXPECT_EQ((*read_argument_file(arguments.descriptor.get()))[4], "ro,foo=bar");
+    const auto device = worker.hear();
+    EXPECT_EQ(device.bytes, bytes("46494c45 00000000 'fusedev' 00"));
+    EXPECT_TRUE(device.descriptor);
+    for (const auto request : {"54595045 00000000", "4e414d45 'hello' 00", "4d4e5450 4000 0000 '/tmp/mountpoint_' 00",
+                               "4f505453 'default_permissions' 00", "4d544142 'x-foo=bar' 00", "444f4954 00000006"}) {
+      worker.say_raw(bytes(request));
+      EXPECT_EQ(worker.hear().bytes, bytes("5245504c 00000000")) << request;
+    }
+    worker.say_raw(bytes("42594545 00000000"));
+  });
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.reason;
+  EXPECT_FALSE(actions.created->block);
+  EXPECT_EQ(actions.created->source, "/var/disk.img");
+}
+
+TEST_F(SessionTest, knows_who_speaks) {
+  run([](FakeWorker& worker) { worker.greet(kPrivateVersion); });
+  ASSERT_TRUE(actions.sender);
+  EXPECT_EQ(actions.sender->pid, ::getpid());
+}
+
+TEST_F(SessionTest, an_odd_version_gets_a_second_connection_with_the_plain_offer) {
+  const auto outcome = run(
+      [](FakeWorker& worker) {
+        worker.hear();
+        worker.say(HelloReply{2, {}});
+      },
+      [](FakeWorker& worker) {
+        EXPECT_EQ(worker.hear().bytes, bytes("53414654 0001 0001 00000003"));
+        worker.say(HelloReply{1, {}});
+        worker.hear(), worker.hear();
+        EXPECT_EQ(worker.open(), 0u);
+        worker.prepare(kVersion1);
+        EXPECT_EQ(worker.ask(DoMount{6}), 0u);
+        worker.say(Goodbye{0});
+      });
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.reason;
+}
+
+TEST_F(SessionTest, the_private_version_is_not_for_who_was_not_offered_it) {
+  const auto outcome = run(
+      [](FakeWorker& worker) {
+        worker.hear();
+        worker.say(HelloReply{0x7fff, {}});
+      },
+      [](FakeWorker& worker) {
+        worker.hear();
+        worker.say(HelloReply{kPrivateVersion, {}});
+        EXPECT_TRUE(worker.hung_up());
+      });
+  EXPECT_EQ(outcome.exit_code, 32);
+}
+
+TEST_F(SessionTest, messages_out_of_turn_end_it) {
+  const auto out_of_turn = "out of turn";
+  expect_ended([](FakeWorker& worker) { worker.hear(), worker.say(OpenFile{2, 0, 0, 0, {"disk.img"}}); }, "");
+  expect_ended(opened(kVersion1, [](auto& worker) { worker.say(DoMount{6}); }), out_of_turn);
+  expect_ended(opened(kVersion1, [](auto& worker) { worker.say(SetName{{"x"}}); }), out_of_turn);
+  expect_ended(opened(kVersion1, [](auto& worker) { worker.say(HelloReply{1, {}}); }), out_of_turn);
+  expect_ended(opened(kVersion1, [](auto& worker) { worker.say(Ready{}); }), out_of_turn);
+  expect_ended(opened(kPrivateVersion, [](auto& worker) { worker.say(SetType{}); }), out_of_turn);
+  expect_ended(opened(kPrivateVersion, [](auto& worker) { worker.say(Goodbye{0}); }), out_of_turn);
+  expect_ended(opened(kPrivateVersion, [](auto& worker) { worker.say(Reply{0}); }), out_of_turn);
+  expect_ended(opened(kVersion1,
+                      [](auto& worker) {
+                        EXPECT_EQ(worker.ask(SetType{}), 0u);
+                        worker.say(OpenFile{2, 0, 0, 0, {"disk.img"}});
+                      }),
+               out_of_turn);
+}
+
+TEST_F(SessionTest, granted_messages_may_not_be_repeated) {
+  const auto out_of_turn = "out of turn";
+  expect_ended(opened(kVersion1, [](auto& worker) { worker.ask(SetType{}), worker.say(SetType{}); }), out_of_turn);
+  expect_ended(opened(kVersion1,
+                      [](auto& worker) {
+                        worker.prepare(kVersion1);
+                        worker.say(SetMountPoint{0, 0, {"/mnt"}});
+                      }),
+               out_of_turn);
+  expect_ended([](FakeWorker& worker) { worker.mount(kVersion1), worker.say(DoMount{6}); }, out_of_turn);
+  expect_ended([](FakeWorker& worker) { worker.mount(kPrivateVersion), worker.say(DoMount{6}); }, out_of_turn);
+  expect_ended(opened(kPrivateVersion,
+                      [](auto& worker) {
+                        worker.say(Facts{1024, 0, {}, {"none"}});
+                        worker.say(Facts{1024, 0, {}, {"none"}});
+                      }),
+               out_of_turn);
+}
+
+TEST_F(SessionTest, unknown_malformed_and_oversized_messages_end_it) {
+  const auto sends = [](std::vector<std::byte> packet) {
+    return opened(kVersion1, [=](FakeWorker& worker) { worker.say_raw(packet); });
+  };
+  expect_ended(sends(bytes("494f4d41 503f 0000")), "out of turn");  // IOMA
+  expect_ended(sends(bytes("5459")), "malformed");
+  expect_ended(sends(bytes("54595045 000000")), "malformed");
+  expect_ended(sends(bytes("54595045 00000000 00")), "malformed");
+  expect_ended(sends(bytes("4f50454e 00000002 00000000 00000000 00000000 00")), "malformed");
+  expect_ended(sends(bytes("4f50454e 00000002 00000000 00000000 00000000 'disk.img'")), "malformed");
+  expect_ended(sends(bytes("4f50454e 00000002 00000000 00000000 00000000 'disk.img' 00 'x' 00")), "malformed");
+  auto large = bytes("4f505453");
+  large.resize(kMaximumPacket + 1, std::byte{'a'});
+  expect_ended(sends(large), "oversized");
+  expect_ended(opened(kPrivateVersion, [](auto& worker) { worker.say(Facts{1000, 0, {}, {"none"}}); }), "malformed");
+  expect_ended(opened(kPrivateVersion, [](auto& worker) { worker.say(Facts{1024, 64, {}, {"none"}}); }), "malformed");
+}
+
+TEST_F(SessionTest, a_descriptor_from_the_worker_ends_it) {
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.greet(kVersion1);
+    const auto file = open_null();
+    // A kernel that knows SO_PASSRIGHTS refuses at the sender.
+    const auto sent = worker.channel.send(SetType{}, soon(), file.get());
+    EXPECT_TRUE(!sent || worker.hung_up());
+  });
+  EXPECT_EQ(outcome.exit_code, 32);
+}
+
+TEST_F(SessionTest, only_the_source_is_opened_and_only_plainly) {
+  run(opened(kVersion1, [](auto& worker) { EXPECT_EQ(worker.open(), EPERM) << "a second time"; }));
+  run([](FakeWorker& worker) {
+    worker.greet(kVersion1);
+    for (const auto path : {"/etc/shadow", "disk.img/", "./disk.img", "/dev/loop7", "/mnt", "ext4", "-o"})
+      EXPECT_EQ(worker.open(O_RDWR, path), EPERM) << path;
+    for (const int flags : {O_CREAT, O_TRUNC, O_APPEND, O_PATH, O_TMPFILE, O_DIRECTORY, O_ACCMODE, O_ASYNC})
+      EXPECT_EQ(worker.open(std::uint32_t(O_RDWR | flags)), EPERM) << std::oct << flags;
+    EXPECT_EQ(worker.ask(OpenFile{O_RDWR, 0, 2, 0, {"disk.img"}}), EINVAL) << "unknown request flag";
+    EXPECT_EQ(worker.ask(OpenBlockDevice{O_RDWR, 0, 0, 1000, {"disk.img"}}), EINVAL) << "no block size";
+    EXPECT_EQ(worker.ask(OpenBlockDevice{O_RDWR | O_EXCL, 0, kOpenQuiet, 4096, {"disk.img"}}), 0u);
+  });
+  EXPECT_EQ(actions.acts, "meet 1, check, source 0, meet 1, check, source 4096");
+  grants.source_is_block = false;
+  run([](FakeWorker& worker) {
+    worker.greet(kVersion1);
+    EXPECT_EQ(worker.ask(OpenBlockDevice{O_RDWR, 0, 0, 0, {"disk.img"}}), ENOTBLK);
+  });
+}
+
+TEST_F(SessionTest, opens_may_be_tried_again_while_they_are_refused) {
+  actions.source_error = EBUSY;
+  run([](FakeWorker& worker) {
+    worker.greet(kVersion1);
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(worker.open(), EBUSY);
+  });
+}
+
+TEST_F(SessionTest, a_read_only_mount_is_opened_read_only) {
+  grants.read_only = true;
+  run([](FakeWorker& worker) {
+    worker.greet(kVersion1);
+    EXPECT_EQ(worker.open(O_RDWR), EROFS);
+    EXPECT_EQ(worker.open(O_WRONLY), EROFS);
+    EXPECT_EQ(worker.open(O_RDONLY), 0u);
+  });
+}
+
+TEST_F(SessionTest, an_uncontained_worker_gets_no_volume) {
+  const auto outcome = run([&](FakeWorker& worker) {
+    actions.contained = false;
+    worker.greet(kPrivateVersion);
+    worker.say(OpenFile{O_RDWR, 0, 0, 0, {"disk.img"}});
+    EXPECT_TRUE(worker.hung_up());
+  });
+  EXPECT_NE(outcome.reason.find("not contained"), std::string::npos);
+  EXPECT_EQ(actions.acts, "meet 17716, check");
+}
+
+TEST_F(SessionTest, refused_requests_say_why_and_may_be_corrected) {
+  const auto outcome = run(opened(kVersion1, [](FakeWorker& worker) {
+    EXPECT_EQ(worker.ask(SetType{2}), EINVAL);
+    EXPECT_EQ(worker.ask(SetType{0}), 0u);
+    EXPECT_EQ(worker.ask(SetName{{"x"}}), 0u);
+    EXPECT_EQ(worker.ask(SetMountPoint{S_IFDIR, 0, {"/"}}), EINVAL);
+    EXPECT_EQ(worker.ask(SetMountPoint{S_IFLNK, 0, {"/mnt"}}), EINVAL);
+    EXPECT_EQ(worker.ask(SetMountPoint{S_IFDIR, 1, {"/mnt"}}), EINVAL);
+    EXPECT_EQ(worker.ask(SetMountPoint{S_IFREG, 0, {"/mnt"}}), EISDIR);
+    EXPECT_EQ(worker.ask(SetMountPoint{S_IFDIR, 0, {"/mnt"}}), 0u);
+    EXPECT_EQ(worker.ask(SetOptions{{"default_permissions,frobnicate"}}), EINVAL);
+    EXPECT_EQ(worker.ask(SetOptions{{"allow_other,max_read=131072,fd=7,rootmode=40755,user_id=1000"}}), 0u);
+    EXPECT_EQ(worker.ask(SetTableOptions{{"user=eve,x-a=b"}}), 0u);
+    EXPECT_EQ(worker.ask(DoMount{MS_BIND}), EPERM);
+    EXPECT_EQ(worker.ask(DoMount{MS_NOEXEC}), 0u);
+    worker.say(Goodbye{0});
+  }));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.reason;
+  EXPECT_EQ(actions.created->max_read, 131072u);
+  EXPECT_EQ(actions.created->attributes, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+}
+
+TEST_F(SessionTest, nothing_may_be_tried_for_ever) {
+  expect_ended(opened(kVersion1,
+                      [](auto& worker) {
+                        for (unsigned i = 0; i < kRetries; ++i) EXPECT_EQ(worker.ask(SetType{2}), EINVAL);
+                        worker.say(SetType{2});
+                      }),
+               "too often");
+  expect_ended(
+      [](FakeWorker& worker) {
+        worker.greet(kPrivateVersion);
+        for (unsigned i = 0; i <= kNotes; ++i) worker.say(Note{0, {"spam"}});
+      },
+      "too often");
+}
+
+TEST_F(SessionTest, a_kernel_that_refuses_the_mount_is_quoted) {
+  actions.create_error = EINVAL;
+  const auto outcome = run(opened(kVersion1, [](FakeWorker& worker) {
+    worker.prepare(kVersion1);
+    EXPECT_EQ(worker.ask(DoMount{}), EINVAL);
+    worker.say(Goodbye{1});
+  }));
+  EXPECT_EQ(outcome.exit_code, 32);
+  EXPECT_EQ(outcome.reason, "cannot create the file system: Invalid argument");
+}
+
+TEST_F(SessionTest, silence_ends_it_in_every_phase) {
+  limits.message = 100ms;
+  const auto waits = "no answer in time";
+  expect_ended([](FakeWorker& worker) { worker.hear(); }, waits);
+  expect_ended([](FakeWorker& worker) { worker.greet(kPrivateVersion); }, waits);
+  expect_ended(opened(kVersion1, [](auto&) {}), waits);
+  expect_ended([](FakeWorker& worker) { worker.mount(kPrivateVersion); }, waits);
+  expect_ended([](FakeWorker& worker) { worker.mount(kVersion1); }, waits);
+  EXPECT_EQ(actions.acts.find("attach"), std::string::npos);
+}
+
+TEST_F(SessionTest, the_whole_mount_has_a_deadline_too) {
+  limits.overall = std::chrono::steady_clock::now() + 150ms;
+  expect_ended(
+      [](FakeWorker& worker) {
+        worker.greet(kPrivateVersion);
+        for (int i = 0; i < 10; ++i) {
+          worker.say(Note{0, {"still here"}});
+          std::this_thread::sleep_for(20ms);
+        }
+      },
+      "no answer in time");
+}
+
+TEST_F(SessionTest, an_early_end_is_a_failure_in_every_phase) {
+  const auto ends = [&](const Script& script) {
+    actions = FakeActions{};
+    const auto outcome = run([&](FakeWorker& worker) {
+      script(worker);
+      worker.channel = Channel{UniqueFd{}};
+    });
+    EXPECT_EQ(outcome.exit_code, 32);
+    EXPECT_NE(outcome.reason.find("connection was closed"), std::string::npos) << outcome.reason;
+  };
+  ends([](FakeWorker&) {});
+  ends([](FakeWorker& worker) { worker.greet(kVersion1); });
+  ends([](FakeWorker& worker) { worker.mount(kVersion1); });
+  ends([](FakeWorker& worker) { worker.mount(kPrivateVersion); });
+  ends([](FakeWorker& worker) {
+    worker.mount(kPrivateVersion);
+    worker.say(Ready{});
+    worker.hear();
+  });
+}
+
+TEST_F(SessionTest, the_workers_exit_code_is_never_passed_on) {
+  for (const std::uint32_t code : {1u, 2u, 255u, 256u, ~0u}) {
+    const auto outcome = run([&](FakeWorker& worker) {
+      worker.greet(kVersion1);
+      worker.say(Goodbye{code});
+    });
+    EXPECT_EQ(outcome.exit_code, 32);
+  }
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.greet(kVersion1);
+    worker.say(Goodbye{0});
+  });
+  EXPECT_EQ(outcome.exit_code, 32) << "leaving before the mount is no success, whatever the code";
+}
+
+TEST_F(SessionTest, a_refusal_is_printed_escaped_with_a_known_exit_code) {
+  const auto refuse = [&](std::uint32_t exit_class) {
+    return run([=](FakeWorker& worker) {
+      worker.greet(kPrivateVersion);
+      worker.say(Refusal{exit_class, {"unknown option\n\x1b[2J"}});
+    });
+  };
+  EXPECT_EQ(refuse(32).reason, "unknown option\\x0a\\x1b[2J");
+  EXPECT_EQ(refuse(1).exit_code, 1);
+  EXPECT_EQ(refuse(0).exit_code, 32);
+  EXPECT_EQ(refuse(2).exit_code, 32);
+}
+
+TEST_F(SessionTest, a_refusal_instead_of_serving_is_a_failure_after_the_attach) {
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.mount(kPrivateVersion);
+    worker.say(Ready{});
+    worker.hear();
+    worker.say(Refusal{32, {"cannot write"}});
+  });
+  EXPECT_EQ(outcome.exit_code, 32);
+  EXPECT_EQ(outcome.reason, "cannot write");
+  EXPECT_NE(actions.acts.find("attach"), std::string::npos);
+}
+
+TEST_F(SessionTest, notes_are_kept_escaped_in_order) {
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.greet(kPrivateVersion);
+    worker.say(Note{1, {"was not cleanly unmounted"}});
+    worker.say(Note{0, {"bell \a"}});
+    worker.say(Refusal{});
+  });
+  ASSERT_EQ(outcome.notes.size(), 2u);
+  EXPECT_EQ(outcome.notes[1].text.value, "bell \\x07");
+}
+
+TEST_F(SessionTest, a_version_1_mount_that_never_answers_is_not_attached) {
+  actions.probe_answers = false;
+  limits.message = 200ms;
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.mount(kVersion1);
+    worker.say(Goodbye{0});
+  });
+  EXPECT_EQ(outcome.exit_code, 32);
+  EXPECT_EQ(actions.acts.find("attach"), std::string::npos);
+}
+
+TEST_F(SessionTest, a_volume_that_can_only_be_read_is_mounted_read_only) {
+  run([](FakeWorker& worker) {
+    worker.greet(kPrivateVersion);
+    EXPECT_EQ(worker.open(), 0u);
+    worker.say(Facts{4096, kFactReadOnly, {}, {"none"}});
+    EXPECT_EQ(worker.ask(SetType{0}), 0u);
+    EXPECT_EQ(worker.ask(SetName{{"x"}}), 0u);
+    EXPECT_EQ(worker.ask(SetMountPoint{0, 0, {"/mnt"}}), 0u);
+    EXPECT_EQ(worker.ask(DoMount{}), 0u);
+  });
+  EXPECT_TRUE(actions.created->read_only);
+  EXPECT_NE(actions.created->attributes & MOUNT_ATTR_RDONLY, 0u);
+}
+
+TEST_F(SessionTest, interrupting_ends_it_with_exit_code_8) {
+  interrupt_after = 100ms;
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.greet(kPrivateVersion);
+    EXPECT_TRUE(worker.hung_up());
+  });
+  EXPECT_EQ(outcome.exit_code, 8);
+}
+
+}  // namespace
