@@ -50,7 +50,9 @@ Result<void> DirectoryIndex::insert(Operation& operation, std::string_view name,
     }
   }
   TRY(hash_of, hasher());
-  TRY(entries, sorted_entries(path, leaf, {hash.major, inode, type, name}, hash_of));
+  // A copy: if this operation has changed the leaf already, what was read is what will be written, and the names below lie in it.
+  const auto copy = std::make_shared<const std::vector<std::byte>>(*leaf);
+  TRY(entries, sorted_entries(path, copy, {hash.major, inode, type, name}, hash_of));
   // Removals leave gaps that none is large enough for the name but all together are.
   if (space_of_all(entries) <= format.leaf_end()) return pack(operation, path.leaf, entries);
 
