@@ -25,8 +25,10 @@ namespace {
 using protocol::errno_error;
 using protocol::last_error;
 
+/// All but the mount namespace, which the worker makes itself once its libraries are mapped
+/// (worker/sandbox/empty_root.cpp).
 constexpr std::uint64_t kNamespaces =
-    CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
 
 /// How long a started binary may take to reach its main(): the loader only, so this is generous.
 constexpr int kExecDeadlineMs = 10'000;

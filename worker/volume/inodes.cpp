@@ -9,6 +9,7 @@
 
 #include "worker/disk/crc32c.h"
 #include "worker/volume/allocator.h"
+#include "worker/volume/file_data.h"
 #include "worker/volume/orphans.h"
 #include "worker/volume/volume.h"
 
@@ -211,6 +212,8 @@ Result<Inode> Inodes::create(Operation& operation, const Inode& parent, const Ne
   inode.set_changed(now);
   inode.set_born(now);
   TRY(write(operation, inode));
+  // Nothing is known of the number's former bearer, and fdatasync of this one must commit.
+  volume_.files().forget(number);
   return inode;
 }
 

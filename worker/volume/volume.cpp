@@ -46,12 +46,6 @@ Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const Mo
   return volume;
 }
 
-Volume::Volume(disk::BlockDevice& device, const MountOptions& options) : device_{device}, options_{options} {}
-
-Volume::~Volume() {
-  if (fs_ != nullptr) ext2fs_free(fs_);
-}
-
 Result<void> Volume::read_geometry(ext2_super_block& super) {
   const auto not_ours = [](const char* why) { return errno_error(EINVAL, why); };
   if (device_.size() < kSuperOffset + sizeof super) return not_ours("too small for an ext2, ext3 or ext4 file system");
