@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 
 #include <cstdint>
+#include <cstdlib>
+#include <filesystem>
 
 namespace broker {
 
@@ -42,10 +44,17 @@ void Report::ended(int exit_code) noexcept { write_code(pipe_.get(), exit_code);
 void Report::leave_caller() noexcept {
   const UniqueFd nothing{::open("/dev/null", O_RDWR | O_CLOEXEC)};
   for (int standard = 0; standard <= 2; ++standard) ::dup2(nothing.get(), standard);
+  for (const int number : inherited_) ::close(number);
   pipe_.reset();
 }
 
 int launch(bool foreground, const std::function<void(Report&)>& broker) {
+  std::vector<int> inherited;
+  std::error_code unreadable;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd", unreadable})
+    inherited.push_back(std::atoi(entry.path().filename().c_str()));
+  // Without the one that listed them, whose number will be somebody else's.
+  std::erase_if(inherited, [](int number) { return number <= 2 || ::fcntl(number, F_GETFD) < 0; });
   sigset_t relayed, before;
   ::sigemptyset(&relayed);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::sigaddset(&relayed, number);
@@ -53,7 +62,7 @@ int launch(bool foreground, const std::function<void(Report&)>& broker) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return kInternalFailure;
   UniqueFd reading{ends[0]}, writing{ends[1]};
-  const UniqueFd signals{::signalfd(-1, &relayed, SFD_CLOEXEC)};
+  UniqueFd signals{::signalfd(-1, &relayed, SFD_CLOEXEC)};
   const pid_t child = ::fork();
   if (child < 0) return kInternalFailure;
   if (child == 0) {
@@ -62,7 +71,8 @@ int launch(bool foreground, const std::function<void(Report&)>& broker) {
     ::signal(SIGHUP, SIG_IGN);
     ::sigprocmask(SIG_SETMASK, &before, nullptr);
     reading.reset();
-    Report report{std::move(writing)};
+    signals.reset();
+    Report report{std::move(writing), std::move(inherited)};
     broker(report);
     ::_exit(0);
   }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <utility>
+#include <vector>
 
 #include "protocol/unique_fd.h"
 
@@ -10,7 +12,9 @@ namespace broker {
 /// The broker's way to tell the front process how it went.
 class Report {
  public:
-  explicit Report(protocol::UniqueFd pipe) noexcept : pipe_{std::move(pipe)} {}
+  /// `inherited`: the descriptors that the caller's process was born with.
+  Report(protocol::UniqueFd pipe, std::vector<int> inherited) noexcept
+      : pipe_{std::move(pipe)}, inherited_{std::move(inherited)} {}
   /// The mount has succeeded (0) or failed. Unless the front process stays in the foreground it ends with this.
   void mounted(int exit_code) noexcept;
   /// The mount has ended; of interest only in the foreground.
@@ -20,6 +24,7 @@ class Report {
 
  private:
   protocol::UniqueFd pipe_;
+  std::vector<int> inherited_;
 };
 
 /// Runs `broker` in a process of its own session, which outlives logout and signals to the caller's process group. INT,

@@ -69,17 +69,30 @@ class Context {
   Error failure_;
 };
 
-/// Without following a final link and, being O_PATH, without a request to the file system mounted there.
-UniqueFd open_without_asking(const std::string& path) {
-  return UniqueFd{::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
-}
-
 /// What the kernel knows without a request to the file system.
 Result<struct statx> quiet_statx(int descriptor, unsigned mask) {
   struct statx found {};
   if (::statx(descriptor, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, mask, &found) != 0)
     return last_error("cannot look at it");
   return found;
+}
+
+/// Takes one mount away. "" if that was possible, else why not.
+std::string detach(const MountEntry& entry, int flags) {
+  // Without following a final link and, being O_PATH, without a request to the file system mounted there.
+  UniqueFd root{::open(entry.mount_point.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
+  if (!root) return last_error().message();
+  const auto top = quiet_statx(root.get(), STATX_MNT_ID);
+  if (!top) return top.error().message();
+  if (top->stx_mnt_id != entry.id) return "covered by another mount";
+  std::string path = descriptor_path(root.get());
+  if (!(flags & MNT_DETACH)) {
+    // An open root keeps a mount busy, so here the path has to do.
+    path = entry.mount_point;
+    flags |= UMOUNT_NOFOLLOW;
+    root.reset();
+  }
+  return ::umount2(path.c_str(), flags) == 0 ? "" : last_error().message();
 }
 
 std::string bdi_directory(const MountIdentity& identity, bool block) {
@@ -183,17 +196,9 @@ std::vector<std::string> detach_everywhere(const MountIdentity& identity, int fl
     moved = false;
     left.clear();
     for (const MountEntry& entry : mounts_of(identity)) {
-      const UniqueFd root = open_without_asking(entry.mount_point);
-      const auto top = root ? quiet_statx(root.get(), STATX_MNT_ID) : Result<struct statx>{last_error()};
-      if (!top) {
-        left.push_back(entry.mount_point + ": " + top.error().message());
-      } else if (top->stx_mnt_id != entry.id) {
-        left.push_back(entry.mount_point + ": covered by another mount");
-      } else if (::umount2(descriptor_path(root.get()).c_str(), flags) != 0) {
-        left.push_back(entry.mount_point + ": " + last_error().message());
-      } else {
-        moved = true;
-      }
+      const std::string obstacle = detach(entry, flags);
+      if (!obstacle.empty()) left.push_back(entry.mount_point + ": " + obstacle);
+      moved = moved || obstacle.empty();
     }
   }
   return left;

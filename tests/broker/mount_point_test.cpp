@@ -192,6 +192,19 @@ TEST_F(MountPointTest, what_covers_a_dead_mount_is_left_alone) {
   EXPECT_EQ(entry_at(point).type, "");
 }
 
+TEST_F(MountPointTest, without_detaching_only_a_mount_in_use_stays) {
+  const std::string point = make_directory("mnt");
+  TinyServer server;
+  auto mount = FuseMount::create(specification("x"), server.device());
+  ASSERT_TRUE(mount.ok() && mount->attach(opened(point)).ok());
+  {
+    const MountPoint user = opened(point);
+    EXPECT_EQ(detach_everywhere(mount->identity(), 0), std::vector<std::string>{point + ": Device or resource busy"});
+  }
+  EXPECT_TRUE(detach_everywhere(mount->identity(), 0).empty());
+  EXPECT_FALSE(*is_mounted(mount->identity()));
+}
+
 TEST_F(MountPointTest, mounts_of_others_are_not_ours) {
   const std::string point = make_directory("mnt"), other = make_directory("other");
   TinyServer server, stranger;

@@ -97,6 +97,9 @@ class FileMapping {
   Result<bool> remove(Operation& operation, LogicalBlock first, LogicalBlock last, StepBudget& budget);
 
  private:
+  /// Moves the few extents left of a tree into the inode; returns how many nodes that freed.
+  Result<std::uint64_t> shrink(Operation& operation);
+
   Volume& volume_;
   Inode& inode_;
 };

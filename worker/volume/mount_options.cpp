@@ -187,14 +187,14 @@ Result<void> take(MountOptions& options, std::string_view word) {
   const auto* known = std::ranges::find_if(kHonoured, [name](const Word& one) { return one.name == name; });
   if (known != std::end(kHonoured)) {
     if (known->apply(options, value)) return {};
-    return errno_error(EINVAL, "option '" + std::string{word} + "'");
+    return errno_error(EINVAL, std::string{word});
   }
   if (among(kIgnored, name, word)) {
     options.ignored.emplace_back(word);
     return {};
   }
   if (among(kNotOurs, name, word) || word.starts_with("x-") || word.starts_with("X-")) return {};
-  return errno_error(EINVAL, "unknown option '" + std::string{word} + "'");
+  return errno_error(EINVAL, std::string{word});
 }
 
 }  // namespace
