@@ -50,6 +50,8 @@ struct Block : Link {
   bool loading = false;    ///< some thread reads it from the device
   bool forgotten = false;  ///< freed by the running operation, or, while loading, by one that ended
   bool touched = false;    ///< on the operation's list
+  bool fresh = false;      ///< created since the last freeze, with nothing in it before
+  bool working_fresh = false;
   bool counted_clean = false;
 };
 
@@ -238,6 +240,7 @@ void BlockCache::commit_operation() {
       block->current = std::move(block->working);
       block->working.reset();
       block->kind = block->working_kind;
+      block->fresh = block->working_fresh;
       state_->set_dirty(*block, true);
     }
     state_->place(*block);
@@ -274,6 +277,7 @@ Result<std::span<std::byte>> BlockCache::modify(BlockNumber number, BlockKind ki
     state_->touch(*block);
     block->working = std::make_shared<std::vector<std::byte>>(*block->current);
     block->working_kind = block->dirty ? block->kind : kind;
+    block->working_fresh = block->dirty && block->fresh;
   }
   block->forgotten = false;
   block->working_kind = std::max(block->working_kind, kind);
@@ -288,6 +292,7 @@ std::span<std::byte> BlockCache::create(BlockNumber number, BlockKind kind) {
   if (!block.working) {
     block.working = std::make_shared<std::vector<std::byte>>(state_->block_size);
     block.working_kind = block.dirty ? block.kind : kind;
+    block.working_fresh = !block.dirty || block.fresh;
   } else {
     std::fill(block.working->begin(), block.working->end(), std::byte{0});
   }
@@ -323,7 +328,7 @@ std::size_t BlockCache::clean_blocks() const noexcept {
 }
 
 std::vector<FrozenBlock> BlockCache::freeze() {
-  std::vector<FrozenBlock> frozen;
+  std::vector<FrozenBlock> frozen, fresh_directories;
   {
     const std::lock_guard lock{state_->mutex};
     assert(!in_operation());
@@ -331,15 +336,22 @@ std::vector<FrozenBlock> BlockCache::freeze() {
     while (!state_->dirty.alone()) {
       Block& block = static_cast<Block&>(*state_->dirty.after);
       assert(!block.in_flight);
-      frozen.push_back({block.number, block.kind, block.current});
+      const bool apart = block.fresh && block.kind == BlockKind::directory;
+      (apart ? fresh_directories : frozen).push_back({block.number, block.kind, block.current});
       block.in_flight = block.current;
       state_->set_dirty(block, false);
       state_->place(block);
     }
   }
-  std::sort(frozen.begin(), frozen.end(), [](const FrozenBlock& a, const FrozenBlock& b) {
+  const auto by_kind_and_number = [](const FrozenBlock& a, const FrozenBlock& b) {
     return std::tie(a.kind, a.number) < std::tie(b.kind, b.number);
-  });
+  };
+  std::sort(frozen.begin(), frozen.end(), by_kind_and_number);
+  std::sort(fresh_directories.begin(), fresh_directories.end(), by_kind_and_number);
+  // A split moves names from an old block to a fresh one: written in this order, no name is ever in neither.
+  const auto first = std::partition_point(frozen.begin(), frozen.end(),
+                                          [](const FrozenBlock& block) { return block.kind < BlockKind::directory; });
+  frozen.insert(first, fresh_directories.begin(), fresh_directories.end());
   return frozen;
 }
 

@@ -70,8 +70,9 @@ class BlockCache {
   /// How many are kept though they are the same on the device.
   std::size_t clean_blocks() const noexcept;
 
-  /// Takes all dirty blocks, ordered by kind and number, for writing outside the mutator lock; later operations copy.
-  /// No operation may be running. Until settle() the blocks stay in memory.
+  /// Takes all dirty blocks, ordered by kind and number, created directory blocks before changed ones, for writing
+  /// outside the mutator lock; later operations copy. No operation may be running. Until settle() the blocks stay in
+  /// memory.
   std::vector<FrozenBlock> freeze();
 
   /// Ends a freeze: blocks not changed since are clean again; with `written` false all stay dirty.

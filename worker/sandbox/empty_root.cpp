@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -36,6 +37,10 @@ Result<UniqueFd> empty_tmpfs() {
 }  // namespace
 
 Result<void> enter_empty_root() {
+  // Only now, not when the process was made: the program and its libraries are mapped from the mounts they were found
+  // on. Were those already copies in a namespace of ours, the mappings would keep them, with every other mount below
+  // them, and no file system mounted at this moment could be unmounted by anybody while we live.
+  if (::unshare(CLONE_NEWNS) != 0) return last_error("mount namespace");
   // Nothing that happens to mounts from here on, above all the detaching, may travel to where we came from.
   if (::syscall(SYS_mount, nullptr, "/", nullptr, kRecursivelyPrivate, nullptr) != 0)
     return last_error("private mounts");

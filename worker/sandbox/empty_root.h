@@ -5,8 +5,8 @@
 
 namespace worker::sandbox {
 
-/// Makes an empty read-only tmpfs this mount namespace's root and current directory and lets go of everything that was
-/// mounted before. Needs CAP_SYS_ADMIN over the namespace, which must be nobody else's.
+/// Makes a mount namespace of its own with an empty read-only tmpfs as root and current directory, and lets go of all that was
+/// mounted before. Needs CAP_SYS_ADMIN in its user namespace, and that no other thread exists.
 protocol::Result<void> enter_empty_root();
 
 }  // namespace worker::sandbox

@@ -158,6 +158,23 @@ TEST_F(BlockCacheTest, freezes_in_order_of_kind_then_number) {
   EXPECT_EQ(order, (std::vector<BlockNumber>{9, 5, 6, 7, 8}));
 }
 
+TEST_F(BlockCacheTest, freezes_created_directory_blocks_before_changed_ones) {
+  change(3, 1, BlockKind::directory);
+  cache.begin_operation();
+  for (const BlockNumber number : {9, 8}) cache.create(number, BlockKind::directory);
+  cache.commit_operation();
+  change(9, 2, BlockKind::directory);
+  change(20, 1, BlockKind::inode);
+  std::vector<BlockNumber> order;
+  auto frozen = cache.freeze();
+  for (const auto& block : frozen) order.push_back(block.number);
+  EXPECT_EQ(order, (std::vector<BlockNumber>{20, 8, 9, 3}));
+  cache.settle(frozen, true);
+  change(9, 3, BlockKind::directory);
+  change(3, 3, BlockKind::directory);
+  EXPECT_EQ(cache.freeze()[0].number, 3U);
+}
+
 TEST_F(BlockCacheTest, of_several_kinds_the_last_in_order_counts_until_the_block_is_clean) {
   change(7, 1, BlockKind::directory);
   change(7, 2, BlockKind::inode);
