@@ -54,11 +54,13 @@ void give_back(Volume& volume, InodeNumber inode, std::uint64_t count) noexcept 
 
 namespace {
 
-/// Lends with the reply: when the kernel does not take it, the reference comes back at once.
+/// Lends with the reply. False when the kernel does not take it: the reference has come back.
 template <typename Structure>
-void lend(const Request& request, InodeNumber inode, const Structure& structure) noexcept {
+bool lend(const Request& request, InodeNumber inode, const Structure& structure) noexcept {
   Volume& volume = request.volume();
-  if (request.reply_structure(structure) != 0) give_back(volume, inode, 1);
+  if (request.reply_structure(structure) == 0) return true;
+  give_back(volume, inode, 1);
+  return false;
 }
 
 }  // namespace
@@ -72,13 +74,24 @@ void send(const Request& request, const std::optional<Entry>& entry) noexcept {
   request.reply_structure(encode_missing_entry());
 }
 
+void send(const Request& request, const Opened& opened) noexcept {
+  OpenWriters& writers = request.dispatcher().writers();
+  // Counted before the reply: what follows it may come first on another thread.
+  writers.opened(opened.inode, opened.flags);
+  const fuse_open_out reply{.fh = 0, .open_flags = opened.open_flags, .padding = 0};
+  if (request.reply_structure(reply) != 0) writers.released(opened.inode, opened.flags);
+}
+
 void send(const Request& request, const OpenedEntry& entry) noexcept {
+  const Opened& opened = entry.opened;
+  OpenWriters& writers = request.dispatcher().writers();
+  writers.opened(opened.inode, opened.flags);
   const struct {
     fuse_entry_out entry;
     fuse_open_out open;
-  } reply{encode_entry(entry.attributes), {.fh = 0, .open_flags = entry.open_flags, .padding = 0}};
+  } reply{encode_entry(entry.attributes), {.fh = 0, .open_flags = opened.open_flags, .padding = 0}};
   static_assert(sizeof(reply) == sizeof(fuse_entry_out) + sizeof(fuse_open_out));
-  lend(request, entry.attributes.inode, reply);
+  if (!lend(request, entry.attributes.inode, reply)) writers.released(opened.inode, opened.flags);
 }
 
 void send(const Request& request, const volume::Attributes& attributes) noexcept {

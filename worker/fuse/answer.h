@@ -32,10 +32,17 @@ struct Entry {
   volume::Attributes attributes;
 };
 
+/// An open file: a RELEASE will follow if the kernel takes the reply.
+struct Opened {
+  InodeNumber inode = 0;
+  std::uint32_t flags = 0;       ///< open(2)'s
+  std::uint32_t open_flags = 0;  ///< FOPEN_*
+};
+
 /// A file made or found by CREATE, and open. Lends one reference as well.
 struct OpenedEntry {
   volume::Attributes attributes;
-  std::uint32_t open_flags = 0;  ///< FOPEN_*
+  Opened opened;
 };
 
 /// Bytes that outlive the reply.
@@ -44,6 +51,7 @@ using Bytes = std::span<const std::byte>;
 void send(const Request& request, const Entry& entry) noexcept;
 void send(const Request& request,
           const std::optional<Entry>& entry) noexcept;  ///< none: no such name, and the kernel may know
+void send(const Request& request, const Opened& opened) noexcept;
 void send(const Request& request, const OpenedEntry& entry) noexcept;
 void send(const Request& request, const volume::Attributes& attributes) noexcept;
 inline void send(const Request& request, const std::string& text) noexcept {

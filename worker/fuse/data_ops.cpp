@@ -3,6 +3,7 @@
 #include <linux/fs.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "worker/fuse/answer.h"
@@ -42,14 +43,20 @@ namespace ops {
 void open(const Request& request, const Incoming& incoming) {
   fuse_open_in asked;
   std::memcpy(&asked, incoming.body.data(), sizeof(asked));
-  answer(request, [&](Volume& volume) -> Result<fuse_open_out> {
+  answer(request, [&](Volume& volume) -> Result<Opened> {
     TRY(inode, inode_number(incoming.header.nodeid));
-    TRY(flags, open_inode(volume, inode, asked.flags, asked.open_flags));
-    return fuse_open_out{.fh = 0, .open_flags = flags, .padding = 0};
+    TRY(open_flags, open_inode(volume, inode, asked.flags, asked.open_flags));
+    return Opened{.inode = inode, .flags = asked.flags, .open_flags = open_flags};
   });
 }
 
-void release(fuse_req_t request, fuse_ino_t, fuse_file_info*) noexcept { Request{request}.reply_done(); }
+void release(fuse_req_t request, fuse_ino_t node, fuse_file_info* file) noexcept {
+  const Request asked{request};
+  if (const auto inode = inode_number(node); inode.ok()) {
+    asked.dispatcher().writers().released(inode.value(), static_cast<std::uint32_t>(file->flags));
+  }
+  asked.reply_done();
+}
 
 void read(const Request& request, const Incoming& incoming) {
   fuse_read_in asked;
@@ -90,9 +97,24 @@ void allocate(fuse_req_t request, fuse_ino_t node, int mode, off_t offset, off_t
   });
 }
 
+namespace {
+
+/// How long a RELEASE may be under way on another thread.
+constexpr std::chrono::milliseconds kReleaseDelay{20};
+
+}  // namespace
+
 void seek(fuse_req_t request, fuse_ino_t node, off_t offset, int whence, fuse_file_info*) noexcept {
-  answer(Request{request}, [&](Volume& volume) -> Result<fuse_lseek_out> {
+  const Request asked{request};
+  answer(asked, [&](Volume& volume) -> Result<fuse_lseek_out> {
     TRY(inode, inode_number(node));
+    // The kernel does not write its pages back before it asks. What a writer left there looks like a hole to us, and
+    // whoever copies around holes would lose it. From the first such case on the kernel answers by itself, for all
+    // files of the mount: everything up to the end is data. Coarse, but true.
+    if (asked.dispatcher().negotiated().has(FUSE_WRITEBACK_CACHE) &&
+        !asked.dispatcher().writers().none(inode, kReleaseDelay)) {
+      return errno_error(ENOSYS);
+    }
     if (whence != SEEK_DATA && whence != SEEK_HOLE) return errno_error(EINVAL);
     if (offset < 0) return errno_error(ENXIO);
     TRY(found, volume.files().seek(inode, static_cast<std::uint64_t>(offset), whence));

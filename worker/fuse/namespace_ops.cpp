@@ -133,7 +133,9 @@ Result<OpenedEntry> open_existing(Volume& volume, InodeNumber directory, const c
                                   const fuse_create_in& asked) {
   TRY(attributes, volume.names().lookup(directory, name));
   auto opened = open_inode(volume, attributes.inode, asked.flags, asked.open_flags);
-  if (opened.ok() && S_ISREG(attributes.mode)) return OpenedEntry{attributes, opened.value()};
+  if (opened.ok() && S_ISREG(attributes.mode)) {
+    return OpenedEntry{attributes, {.inode = attributes.inode, .flags = asked.flags, .open_flags = opened.value()}};
+  }
   give_back(volume, attributes.inode, 1);
   if (!opened.ok()) return std::move(opened).error();
   return errno_error(EEXIST);
@@ -154,7 +156,9 @@ void create(const Request& request, const Incoming& incoming) {
                                   .gid = request.gid(),
                                   .device = 0};
     auto made = volume.names().create(directory, name, wanted);
-    if (made.ok()) return OpenedEntry{made.value(), kOpenFlags};
+    if (made.ok()) {
+      return OpenedEntry{made.value(), {.inode = made->inode, .flags = asked.flags, .open_flags = kOpenFlags}};
+    }
     if (errno_of(made.error()) != EEXIST || (asked.flags & O_EXCL)) return std::move(made).error();
     return open_existing(volume, directory, name, asked);
   });

@@ -12,6 +12,7 @@
 #include "protocol/unique_fd.h"
 #include "worker/fuse/init.h"
 #include "worker/fuse/libfuse.h"
+#include "worker/fuse/open_writers.h"
 #include "worker/fuse/request.h"
 #include "worker/fuse/transport.h"
 
@@ -83,6 +84,7 @@ class Dispatcher {
   volume::Volume& volume() const noexcept { return *volume_; }
   Transport& transport() const noexcept { return *transport_; }
   const Negotiated& negotiated() const noexcept { return negotiated_; }
+  OpenWriters& writers() noexcept { return writers_; }
   bool initialised() const noexcept { return phase_.load(std::memory_order_acquire) != Phase::fresh; }
 
   /// How many requests of this kind came so far.
@@ -113,6 +115,7 @@ class Dispatcher {
   Transport* transport_ = nullptr;
   Hooks hooks_;
   Negotiated negotiated_;  ///< written by INIT, which comes alone, before any other request
+  OpenWriters writers_;
   std::atomic<Phase> phase_ = Phase::fresh;
   bool rewriting_init_ = false;  ///< INIT's reply is on its way from libfuse to the transport
   std::atomic<unsigned> complaints_ = 0;

@@ -15,6 +15,11 @@ class DataOps : public testing::Test {
   int allocate(std::uint64_t node, std::uint64_t offset, std::uint64_t length, std::uint32_t mode) {
     return kernel.ask(FUSE_FALLOCATE, node, Body{}.add(fuse_fallocate_in{0, offset, length, mode, 0})).error;
   }
+  void release() {
+    fuse_release_in in{};
+    in.flags = O_RDWR;
+    EXPECT_EQ(kernel.ask(FUSE_RELEASE, file, Body{}.add(in)).error, 0);
+  }
   Reply seek(std::uint64_t node, std::uint64_t offset, std::uint32_t whence) {
     return kernel.ask(FUSE_LSEEK, node, Body{}.add(fuse_lseek_in{0, offset, whence, 0}));
   }
@@ -88,6 +93,7 @@ TEST_F(DataOps, fallocate_and_holes) {
   served.write(file, 0, std::string(65536, 'x'));
   EXPECT_EQ(allocate(file, 4096, 8192, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE), 0);
   EXPECT_EQ(served.read(file, 4095, 3), std::string("x\0\0", 3));
+  release();
   EXPECT_EQ(exactly<fuse_lseek_out>(seek(file, 0, SEEK_HOLE)).offset, 4096U);
   EXPECT_EQ(exactly<fuse_lseek_out>(seek(file, 4096, SEEK_DATA)).offset, 12288U);
   EXPECT_EQ(seek(file, 1 << 21, SEEK_DATA).error, ENXIO);
@@ -96,6 +102,15 @@ TEST_F(DataOps, fallocate_and_holes) {
   EXPECT_EQ(allocate(file, 0, 0, 0), EINVAL);
   EXPECT_EQ(allocate(file, ~0ULL, 4096, 0), EINVAL);
   EXPECT_EQ(allocate(file, INT64_MAX, 4096, 0), EINVAL);
+}
+
+TEST_F(DataOps, holes_are_not_told_while_the_kernel_may_know_better) {
+  served.write(file, 0, "x");
+  EXPECT_EQ(seek(file, 0, SEEK_DATA).error, ENOSYS);
+  release();
+  EXPECT_EQ(exactly<fuse_lseek_out>(seek(file, 0, SEEK_DATA)).offset, 0U);
+  EXPECT_EQ(open(file, O_RDONLY), 0);
+  EXPECT_EQ(exactly<fuse_lseek_out>(seek(file, 0, SEEK_HOLE)).offset, 1U);
 }
 
 TEST_F(DataOps, sync_reaches_the_image) {
