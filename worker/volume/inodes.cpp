@@ -1,9 +1,9 @@
 #include "worker/volume/inodes.h"
 
-#include <sys/auxv.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <string>
 
@@ -46,14 +46,13 @@ void start_extent_tree(ext2_inode_large& raw) noexcept {
   std::memcpy(raw.i_block, &header, sizeof header);
 }
 
-/// Unpredictable enough for what generations are for, without a system call the sandbox would have to allow.
-std::uint64_t random_seed() noexcept {
+/// Generations have to differ from those of the same inode number's earlier lives; nobody has to be unable to guess
+/// them. So nothing secret goes in, which they would give away.
+std::uint64_t generation_seed(const ext2_super_block& super) noexcept {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
   std::uint64_t seed = 0;
-  if (const auto* from_kernel = reinterpret_cast<const void*>(::getauxval(AT_RANDOM))) {
-    std::memcpy(&seed, from_kernel, sizeof seed);
-  }
-  const Timestamp now = Timestamp::now();
-  return seed ^ static_cast<std::uint64_t>(now.seconds) << 30 ^ now.nanoseconds;
+  std::memcpy(&seed, super.s_hash_seed, sizeof seed);
+  return seed ^ static_cast<std::uint64_t>(std::chrono::nanoseconds{since_epoch}.count());
 }
 
 Error bad_inode(int error, InodeNumber number) { return errno_error(error, "inode " + std::to_string(number)); }
@@ -71,7 +70,7 @@ Inodes::Inodes(Volume& volume)
                 .checksums = ext2fs_has_feature_metadata_csum(volume.fs()->super) != 0,
                 .huge_files = ext2fs_has_feature_huge_file(volume.fs()->super) != 0,
                 .seed = volume.fs()->csum_seed},
-      random_{random_seed()} {
+      random_{generation_seed(*volume.fs()->super)} {
   tables_.reserve(volume.fs()->group_desc_count);
   for (dgrp_t group = 0; group < volume.fs()->group_desc_count; ++group) {
     tables_.push_back(ext2fs_inode_table_loc(volume.fs(), group));
@@ -106,9 +105,9 @@ bool Inodes::checksum_matches(InodeNumber number, std::span<const std::byte> sto
   std::uint32_t sum = disk::crc32c(disk::crc32c(geometry_.seed, number_bytes), generation);
   sum = disk::crc32c(disk::crc32c(sum, stored.first(kLow)), kBlank);
   const auto rest = stored.subspan(kLow + sizeof kBlank);
-  const bool has_high =
-      stored.size() > std::size_t{EXT2_GOOD_OLD_INODE_SIZE} &&
-      std::size_t{EXT2_GOOD_OLD_INODE_SIZE} + half_at(offsetof(ext2_inode_large, i_extra_isize)) >= kHigh + sizeof kBlank;
+  const bool has_high = stored.size() > std::size_t{EXT2_GOOD_OLD_INODE_SIZE} &&
+                        std::size_t{EXT2_GOOD_OLD_INODE_SIZE} + half_at(offsetof(ext2_inode_large, i_extra_isize)) >=
+                            kHigh + sizeof kBlank;
   if (!has_high) return (disk::crc32c(sum, rest) & 0xffff) == half_at(kLow);
   sum = disk::crc32c(sum, rest.first(kHigh - kLow - sizeof kBlank));
   sum = disk::crc32c(disk::crc32c(sum, kBlank), stored.subspan(kHigh + sizeof kBlank));

@@ -457,25 +457,25 @@ TEST_P(WithTheKernel, each_goes_on_where_the_other_stopped) {
     Mounted volume{image};
     directory = volume.names().create(kRootInode, "d", new_directory())->inode;
     file = volume.names().create(kRootInode, "file", new_file())->inode;
-    for (int i = 0; i < 3000; ++i)
+    for (int i = 0; i < 1200; ++i)
       ASSERT_TRUE(volume.names().link(file, directory, "ours\xE4\xFF" + std::to_string(i) + tail).ok());
     ASSERT_TRUE(volume.close());
   }
   EXPECT_EQ(image.complaints(), "");
   EXPECT_EQ(in_kernel(image,
                       "chdir q(d) or die; my $o = qq(ours\\xE4\\xFF); my $t = q(t) x 100;"
-                      "for (0..2999) { -e qq($o$_$t) or die qq(no $_) }"
-                      "for (0..2999) { link(q(../file), qq(kernel$_$t)) or die qq($_ $!) }"
-                      "for (0..999) { unlink(qq($o$_$t)) or die qq($_ $!) }"
-                      "opendir(D, q(.)); my @names = readdir(D); @names == 5002 or die scalar @names"),
+                      "for (0..1199) { -e qq($o$_$t) or die qq(no $_) }"
+                      "for (0..1199) { link(q(../file), qq(kernel$_$t)) or die qq($_ $!) }"
+                      "for (0..399) { unlink(qq($o$_$t)) or die qq($_ $!) }"
+                      "opendir(D, q(.)); my @names = readdir(D); @names == 2002 or die scalar @names"),
             "");
   EXPECT_EQ(image.complaints(), "");
   {
     Mounted volume{image};
-    EXPECT_EQ(listing(*volume, directory).size(), 5000U);
-    for (int i = 0; i < 3000; ++i) {
+    EXPECT_EQ(listing(*volume, directory).size(), 2000U);
+    for (int i = 0; i < 1200; ++i) {
       ASSERT_TRUE(volume.names().lookup(directory, "kernel" + std::to_string(i) + tail).ok()) << i;
-      const int expected = i < 1000 ? ENOENT : 0;
+      const int expected = i < 400 ? ENOENT : 0;
       ASSERT_EQ(error_of(volume.names().lookup(directory, "ours\xE4\xFF" + std::to_string(i) + tail)), expected) << i;
       ASSERT_TRUE(volume.names().link(file, directory, "again" + std::to_string(i) + tail).ok());
       if (i % 2 != 0) continue;
@@ -486,9 +486,9 @@ TEST_P(WithTheKernel, each_goes_on_where_the_other_stopped) {
   EXPECT_EQ(image.complaints(), "");
   EXPECT_EQ(in_kernel(image,
                       "chdir q(d) or die; my $t = q(t) x 100;"
-                      "for (0..2999) { unlink(qq(again$_$t)) or die qq($_ $!) }"
-                      "for (0..1499) { my $k = 2 * $_ + 1; unlink(qq(kernel$k$t)) or die qq($k $!) }"
-                      "opendir(D, q(.)); my @names = readdir(D); @names == 2002 or die scalar @names"),
+                      "for (0..1199) { unlink(qq(again$_$t)) or die qq($_ $!) }"
+                      "for (0..599) { my $k = 2 * $_ + 1; unlink(qq(kernel$k$t)) or die qq($k $!) }"
+                      "opendir(D, q(.)); my @names = readdir(D); @names == 802 or die scalar @names"),
             "");
   EXPECT_EQ(image.complaints(), "");
 }
