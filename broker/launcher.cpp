@@ -23,20 +23,18 @@ void write_code(int pipe, int exit_code) noexcept {
   [[maybe_unused]] const auto written = ::write(pipe, &byte, 1);
 }
 
-/// Waits for one code from the broker; relays what the caller is told to do. A broker that is gone without a word was
-/// ended by what was relayed, before it had anything that would outlive it, or has failed.
+/// Waits for one code from the broker; relays what the caller is told to do. If the broker is gone: whether because of
+/// that.
 int next_code(int pipe, int signals, pid_t broker) {
+  bool relayed = false;
   pollfd watched[] = {{pipe, POLLIN, 0}, {signals, POLLIN, 0}};
-  int last_words = kInternalFailure;
   while (true) {
     if (::poll(watched, 2, -1) < 0) continue;
-    if (signalfd_siginfo told; (watched[1].revents & POLLIN) != 0 && ::read(signals, &told, sizeof told) > 0) {
-      ::kill(broker, SIGTERM);
-      last_words = kInterrupted;
-    }
+    if (signalfd_siginfo told; (watched[1].revents & POLLIN) != 0 && ::read(signals, &told, sizeof told) > 0)
+      relayed = ::kill(broker, SIGTERM) == 0;
     if (watched[0].revents == 0) continue;
     std::uint8_t code = 0;
-    return ::read(pipe, &code, 1) == 1 ? code : last_words;
+    return ::read(pipe, &code, 1) == 1 ? code : relayed ? kInterrupted : kInternalFailure;
   }
 }
 
@@ -84,6 +82,7 @@ int launch(bool foreground, const std::function<void(Report&)>& broker) {
   int code = next_code(reading.get(), signals.get(), child);
   if (foreground && code == 0) code = next_code(reading.get(), signals.get(), child);
   if (code != 0) ::waitpid(child, nullptr, 0);  // everything is undone before the caller goes on
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
   return code;
 }
 
