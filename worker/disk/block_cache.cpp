@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cassert>
 #include <condition_variable>
+#include <cstring>
 #include <mutex>
 #include <thread>
 #include <tuple>
@@ -177,7 +178,8 @@ Result<Contents> BlockCache::read(BlockNumber number) {
   std::unique_lock lock{state_->mutex};
   if (auto found = state_->blocks.find(number); found != state_->blocks.end()) {
     Block& block = found->second;
-    if (block.working && state_->owns_operation()) return Contents{block.working};
+    if (block.working && state_->owns_operation())
+      return std::make_shared<const std::vector<std::byte>>(*block.working);
     if (block.current) {
       if (block.counted_clean) state_->place(block);  // used just now: last to be evicted
       return block.current;
@@ -186,6 +188,20 @@ Result<Contents> BlockCache::read(BlockNumber number) {
   TRY(block, state_->load(lock, number));
   // load() may have evicted others, never the block it returns: it is the newest.
   return block->current;
+}
+
+Result<void> BlockCache::read_part(BlockNumber number, std::size_t offset, std::span<std::byte> into) {
+  {
+    const std::lock_guard lock{state_->mutex};
+    const auto found = state_->blocks.find(number);
+    if (found != state_->blocks.end() && found->second.working && state_->owns_operation()) {
+      std::memcpy(into.data(), found->second.working->data() + offset, into.size());
+      return {};
+    }
+  }
+  TRY(contents, read(number));
+  std::memcpy(into.data(), contents->data() + offset, into.size());
+  return {};
 }
 
 void BlockCache::read_ahead(BlockNumber first, std::uint32_t count) {

@@ -43,8 +43,11 @@ class BlockCache {
   BlockNumber blocks() const noexcept;  ///< of the device; greater numbers read as EUCLEAN
 
   /// The current version, read from the device if need be. The reference stays valid and unchanged for as long as it is
-  /// held. The running operation's thread sees its own version, which changes as it goes on writing to the block.
+  /// held. The running operation's thread gets a copy of its own version, as it is at that moment.
   Result<Contents> read(BlockNumber number);
+
+  /// The same, but copies a part of the block to the caller's memory.
+  Result<void> read_part(BlockNumber number, std::size_t offset, std::span<std::byte> into);
 
   /// Starts reads of `count` blocks in one device request; a hint, never an error.
   void read_ahead(BlockNumber first, std::uint32_t count);

@@ -188,7 +188,7 @@ Result<void> take(MountOptions& options, std::string_view word) {
   const auto* known = std::ranges::find_if(kHonoured, [name](const Word& one) { return one.name == name; });
   if (known != std::end(kHonoured)) {
     if (known->apply(options, value)) return {};
-    return errno_error(EINVAL, "option '" + std::string{word} + "'");
+    return errno_error(EINVAL, std::string{word});
   }
   if (among(kIgnored, name, word)) {
     options.ignored.emplace_back(word);
@@ -199,7 +199,7 @@ Result<void> take(MountOptions& options, std::string_view word) {
     options.ignored.emplace_back(word);
     return {};
   }
-  return errno_error(EINVAL, "unknown option '" + std::string{word} + "'");
+  return errno_error(EINVAL, std::string{word});
 }
 
 /// Takes the next word off the front of a comma list. Quotes may hold commas, as in SELinux contexts.

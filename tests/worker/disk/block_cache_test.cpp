@@ -98,14 +98,16 @@ TEST_F(BlockCacheTest, modify_gives_the_same_bytes_throughout_an_operation) {
   auto once = cache.modify(2, BlockKind::inode);
   ASSERT_TRUE(once.ok());
   (*once)[0] = std::byte{1};
-  (void)cache.read(2);
+  const auto held = cache.read(2);
   auto twice = cache.modify(2, BlockKind::inode);
   ASSERT_TRUE(twice.ok());
   EXPECT_EQ(once->data(), twice->data());
-  (*once)[1] = std::byte{2};
+  (*once)[1] = std::byte{0x55};
+  EXPECT_EQ((**held)[0], std::byte{1});
+  EXPECT_NE((**held)[1], (*once)[1]) << "what was read must not change";
   cache.commit_operation();
   EXPECT_EQ((**cache.read(2))[0], std::byte{1});
-  EXPECT_EQ((**cache.read(2))[1], std::byte{2});
+  EXPECT_EQ((**cache.read(2))[1], std::byte{0x55});
 }
 
 TEST_F(BlockCacheTest, create_reads_nothing_and_starts_from_zeros) {

@@ -60,15 +60,15 @@ TEST(MountOptions, words_of_mount_and_of_the_kernel_s_mount_pass_silently) {
 }
 
 TEST(MountOptions, an_unknown_word_or_value_is_named) {
-  EXPECT_EQ(refusal("ro,frobnicate,acl"), "unknown option 'frobnicate'");
-  EXPECT_EQ(refusal("rw+"), "unknown option 'rw+'");
-  EXPECT_EQ(refusal("acl=yes"), "unknown option 'acl=yes'");
-  EXPECT_EQ(refusal("errors=explode"), "option 'errors=explode'");
-  EXPECT_EQ(refusal("commit"), "unknown option 'commit'");
+  EXPECT_EQ(refusal("ro,frobnicate,acl"), "frobnicate");
+  EXPECT_EQ(refusal("rw+"), "rw+");
+  EXPECT_EQ(refusal("acl=yes"), "acl=yes");
+  EXPECT_EQ(refusal("errors=explode"), "errors=explode");
+  EXPECT_EQ(refusal("commit"), "commit");
   for (const char* bad : {"offset=", "offset=x", "offset=-1", "offset=1X", "offset=4k", "offset=0x1000", "offset=1KB",
                           "offset=99999999999999999999", "offset=18446744073709551615K"})
-    EXPECT_EQ(refusal(bad), "option '" + std::string{bad} + "'");
-  EXPECT_EQ(refusal("commit=99999999999"), "option 'commit=99999999999'");
+    EXPECT_EQ(refusal(bad), "" + std::string{bad} + "");
+  EXPECT_EQ(refusal("commit=99999999999"), "commit=99999999999");
 }
 
 }  // namespace
