@@ -201,6 +201,7 @@ Result<void> take(MountOptions& options, std::string_view word) {
 
 Result<MountOptions> parse_mount_options(std::string_view text) {
   MountOptions options;
+  bool sloppy = false;
   while (!text.empty()) {
     // Quotes may hold commas, as in SELinux contexts.
     std::size_t end = 0;
@@ -209,7 +210,15 @@ Result<MountOptions> parse_mount_options(std::string_view text) {
     const std::string_view word = text.substr(0, end);
     text.remove_prefix(std::min(text.size(), end + 1));
     if (word.empty()) continue;
-    TRY(take(options, word));
+    // The broker says so in front of the caller's words, for a caller who wants unknown ones tolerated (-s of
+    // mount(8)).
+    if (word == "sloppy") {
+      sloppy = true;
+      continue;
+    }
+    auto taken = take(options, word);
+    if (!taken && !sloppy) return std::move(taken).error();
+    if (!taken) options.ignored.emplace_back(word);
   }
   // Whatever comes later on the line: without replay nothing may be written.
   if (options.no_recovery) options.read_only = true;
