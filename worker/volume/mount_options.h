@@ -27,7 +27,8 @@ struct MountOptions {
   std::vector<std::string> ignored = {};  ///< words accepted without effect, for -v
 };
 
-/// Parses a comma list. Fails with EINVAL and the offending word as detail.
+/// Parses a comma list. Fails with EINVAL and the offending word as detail; after the word `sloppy` it ignores such
+/// words.
 Result<MountOptions> parse_mount_options(std::string_view text);
 
 }  // namespace worker::volume
