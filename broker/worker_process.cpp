@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "broker/install_paths.h"
-#include "broker/slim_mounts.h"
 
 namespace broker {
 namespace {
@@ -150,46 +149,6 @@ class WithoutSignals {
   sigset_t before_;
 };
 
-/// What the process between us and the worker is told, and tells us: it shares our memory and descriptors.
-struct Birth {
-  Inheritance given;
-  int gate;
-  std::string program;
-  int process = -1;  ///< pidfd
-  pid_t pid = -1;
-  int error = 0;
-};
-
-/// Leaves our mount namespace for one that holds only what the worker's needs copies of; the worker becomes our child
-/// all the same.
-int midwife(void* shared) {
-  auto& birth = *static_cast<Birth*>(shared);
-  if (::unshare(CLONE_NEWNS) == 0) {
-    keep_only_mounts_to_run(birth.program);
-    clone_args arguments{};
-    arguments.flags = kNamespaces | CLONE_PIDFD | CLONE_PARENT;
-    arguments.pidfd = reinterpret_cast<std::uint64_t>(&birth.process);
-    birth.pid = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
-    if (birth.pid == 0) become_worker(birth.given, birth.gate);
-  }
-  birth.error = errno;
-  return 0;
-}
-
-bool give_birth(Birth& birth) {
-  constexpr std::size_t kStack = 256 << 10;
-  std::vector<std::byte> stack(kStack);
-  const pid_t between = ::clone(midwife, stack.data() + kStack, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &birth);
-  if (between < 0) birth.error = errno;
-  while (between > 0 && ::waitpid(between, nullptr, 0) < 0 && errno == EINTR) continue;
-  return birth.pid > 0;
-}
-
-std::string path_of(const UniqueFd& file) {
-  std::error_code failure;
-  return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(file.get()), failure).string();
-}
-
 Result<void> write_proc_file(pid_t pid, const char* name, const std::string& text) {
   const std::string path = "/proc/" + std::to_string(pid) + "/" + name;
   const UniqueFd file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
@@ -248,15 +207,21 @@ Result<WorkerProcess> spawn_worker(const MountPlan& plan, std::uint32_t uid) {
   TRY(gate, packet_pair("cannot start the worker"));
   const Inheritance given{channel.theirs.get(), log.theirs.get(), binary.get(), gate.theirs.get()};
 
-  Birth birth{given, gate.ours.get(), path_of(binary)};
+  int process = -1;
+  clone_args arguments{};
+  arguments.flags = kNamespaces | CLONE_PIDFD;
+  arguments.pidfd = reinterpret_cast<std::uint64_t>(&process);
+  arguments.exit_signal = SIGCHLD;
+  pid_t pid;
   {
     const WithoutGroups no_groups;
     if (no_groups.failed()) return last_error("cannot start the worker without supplementary groups");
     const WithoutSignals no_signals;
-    if (!give_birth(birth)) return errno_error(birth.error, "cannot make the worker's namespaces");
+    pid = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+    if (pid == 0) become_worker(given, gate.ours.get());
+    if (pid < 0) return last_error("cannot make the worker's namespaces");
   }
-  const pid_t pid = birth.pid;
-  WorkerProcess worker{UniqueFd{birth.process}, std::move(channel.ours), std::move(log.ours), pid, uid, true};
+  WorkerProcess worker{UniqueFd{process}, std::move(channel.ours), std::move(log.ours), pid, uid, true};
   gate.theirs.reset();
 
   auto started = map_ids(pid, uid);

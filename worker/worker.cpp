@@ -66,7 +66,7 @@ Result<void> Worker::take_orders(const std::vector<std::string>& arguments) {
   TRY(orders, parse_orders(arguments));
   orders_ = std::move(orders);
   auto options = volume::parse_mount_options(orders_.options);
-  if (!options) return errno_error(EINVAL, "option " + options.error().detail);
+  if (!options) return errno_error(EINVAL, "option '" + options.error().detail + "'");
   options_ = *std::move(options);
   return {};
 }

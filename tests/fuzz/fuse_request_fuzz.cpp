@@ -8,7 +8,7 @@
 
 #include "tests/support/fake_device.h"
 #include "tests/support/image.h"
-#include "worker/fuse/requests.h"
+#include "worker/fuse/dispatcher.h"
 #include "worker/volume/volume.h"
 
 namespace {

@@ -3,7 +3,7 @@
 #include <cerrno>
 
 #include "protocol/log.h"
-#include "worker/fuse/requests.h"
+#include "worker/fuse/dispatcher.h"
 #include "worker/volume/orphans.h"
 #include "worker/volume/references.h"
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "worker/fuse/answer.h"
+#include "worker/fuse/dispatcher.h"
 #include "worker/fuse/open_rules.h"
 #include "worker/fuse/operations.h"
 #include "worker/volume/file_data.h"

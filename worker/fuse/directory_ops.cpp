@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "worker/fuse/answer.h"
+#include "worker/fuse/dispatcher.h"
 #include "worker/fuse/operations.h"
 #include "worker/volume/names.h"
 

@@ -1,5 +1,7 @@
 #include "worker/fuse/operations.h"
 
+#include "worker/fuse/dispatcher.h"
+
 namespace worker::fuse {
 
 namespace {

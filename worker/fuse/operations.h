@@ -1,6 +1,7 @@
 // What is served: the table for libfuse, and the handlers of the requests that we decode ourselves.
 #pragma once
 
+#include "worker/fuse/libfuse.h"
 #include "worker/fuse/requests.h"
 
 namespace worker::fuse {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "protocol/unique_fd.h"
-#include "worker/fuse/requests.h"
+#include "worker/fuse/dispatcher.h"
 #include "worker/fuse/transport.h"
 
 namespace worker::fuse {

@@ -17,7 +17,7 @@
 
 #include "protocol/unique_fd.h"
 #include "worker/disk/file_device.h"
-#include "worker/fuse/requests.h"
+#include "worker/fuse/dispatcher.h"
 #include "worker/fuse/session.h"
 #include "worker/volume/volume.h"
 

@@ -16,6 +16,13 @@ std::string refusal(std::string_view text) {
   return options.ok() ? "accepted" : options.error().detail;
 }
 
+TEST(MountOptions, after_sloppy_unknown_words_are_ignored) {
+  const auto options = parse_mount_options("sloppy,frobnicate,errors=perhaps,noacl");
+  ASSERT_TRUE(options.ok());
+  EXPECT_EQ(options->ignored, (std::vector<std::string>{"frobnicate", "errors=perhaps"}));
+  EXPECT_FALSE(options->acl);
+}
+
 TEST(MountOptions, nothing_gives_the_defaults) {
   for (const char* text : {"", ",", ",,,"}) {
     const auto options = parse(text);
