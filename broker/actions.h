@@ -22,6 +22,9 @@ int run_unmount(const MountPlan& plan);
 /// remount,ro and remount,rw, and the mount attributes that were said.
 int run_remount(const MountPlan& plan);
 
+/// fail() with what mount(8)'s codes say: 1 for a lack of permission, else 32.
+int fail_as_mount(const MountPlan& plan, const Error& error);
+
 /// `text` as a JSON string with its quotes. Bytes that are not UTF-8 appear as the code points of the same number.
 std::string json_string(std::string_view text);
 

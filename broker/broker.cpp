@@ -122,6 +122,8 @@ void run_broker(const MountPlan& plan, Report& report) {
     auto standing = mount(plan, context, exit_code);
     report.mounted(exit_code);
     if (!standing) return;
+    // A working directory keeps its file system busy.
+    if (::chdir("/") != 0) protocol::log(Severity::warning, protocol::last_error("chdir").message());
     if (!plan.foreground) {
       report.leave_caller();
       loudest = Severity{-1};

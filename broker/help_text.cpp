@@ -1,9 +1,11 @@
+#include "broker/mount_words.h"
 #include "broker/options.h"
 
 namespace broker {
+namespace {
 
-std::string_view help_text() {
-  return R"(Usage: fuservicemount SOURCE MOUNTPOINT [-t TYPE] [-o OPTIONS] [-r|-w] [-n] [-s] [-v] [-f]
+constexpr std::string_view kUsage =
+    R"(Usage: fuservicemount SOURCE MOUNTPOINT [-t TYPE] [-o OPTIONS] [-r|-w] [-n] [-s] [-v] [-f]
        fuservicemount -t TYPE --check
        fuservicemount --unmount MOUNTPOINT [-l]
        fuservicemount --status [MOUNTPOINT] [--json]
@@ -11,13 +13,13 @@ std::string_view help_text() {
 Mounts an ext2, ext3 or ext4 image file or block device that nobody has to trust.
 
   -t TYPE             ext4 (default), ext3 or ext2, also as fuse.TYPE or fuseblk.TYPE
-  -o OPTIONS          words separated by commas; fuservicemount(8) lists them all
-  -r, -w              read-only, read-write; the same as -o ro, -o rw
+  -o OPTIONS          words separated by commas, listed below
+  -r, -w              read-only, read-write: the same as -o ro, -o rw
   -n                  accepted: there is no mtab to write
   -s                  tolerate unknown option words
-  -v                  say which words have no effect
+  -v                  say which words have no effect, and what is done
   -f                  stay in the foreground until the unmount
-  --check             exit 0 if a service for TYPE is there, 1 if not
+  --check             whether a service for TYPE is there
   --unmount           unmount; returns when the image is complete and durable
   -l                  with --unmount: detach at once and do not wait
   --status            what is mounted, by which worker, in which mode
@@ -30,14 +32,48 @@ Mounts an ext2, ext3 or ext4 image file or block device that nobody has to trust
   -h, --help          this text
   -V, --version       the version
 
-Options: ro rw remount offset= sizelimit= loop noloop directio nodirectio
-  nosuid suid nodev dev allow_suid allow_dev noexec exec sync async dirsync
-  noatime relatime strictatime nodiratime nosymfollow fsname= subtype=
-  allow_other norecovery errors= commit= acl noacl user_xattr nouser_xattr
-  minixdf bsddf
-
-Exit codes: 0 well; 1 usage or permission; 4 internal; 8 interrupted; 32 failed.
+Exit status:
+  0   done; with --check: there is one
+  1   wrong usage or no permission; with --check: there is none
+  4   internal failure
+  8   interrupted; everything was undone
+  32  the mount, unmount or remount failed
 )";
+
+/// What the worker honours; it has the last word on these.
+constexpr std::string_view kWorkerWords[] = {"errors=",    "commit=",      "acl",   "noacl",
+                                             "user_xattr", "nouser_xattr", "bsddf", "minixdf"};
+
+/// Appends to a paragraph whose lines stay below 80 columns.
+void add_word(std::string& text, std::string_view word) {
+  const auto line_start = text.rfind('\n') + 1;
+  text += text.size() - line_start + word.size() + 1 > 79 ? "\n  " : " ";
+  text += word;
+}
+
+enum class Treatment { honoured, ignored, refused };
+
+Treatment treatment(Effect effect) {
+  if (effect == Effect::refused) return Treatment::refused;
+  return effect == Effect::bookkeeping || effect == Effect::no_effect ? Treatment::ignored : Treatment::honoured;
+}
+
+void add_words(std::string& text, std::string_view heading, Treatment wanted) {
+  text += heading;
+  for (const MountWord& word : mount_words())
+    if (treatment(word.effect) == wanted)
+      add_word(text, std::string{word.name} + (word.takes == Takes::value ? "=" : ""));
+}
+
+}  // namespace
+
+std::string help_text() {
+  std::string text{kUsage};
+  add_words(text, "\nOption words that are honoured:\n ", Treatment::honoured);
+  for (const std::string_view word : kWorkerWords) add_word(text, word);
+  add_words(text, "\nOption words without effect:\n ", Treatment::ignored);
+  add_words(text, "\nOption words that are refused:\n ", Treatment::refused);
+  return text + "\nThe words of kernel ext4 are listed in fuservicemount(8).\n";
 }
 
 }  // namespace broker

@@ -15,7 +15,7 @@ namespace broker {
 namespace {
 
 using protocol::UniqueFd;
-constexpr int kInternalFailure = 4;
+constexpr int kInternalFailure = 4, kInterrupted = 8;
 
 void write_code(int pipe, int exit_code) noexcept {
   const auto byte = static_cast<std::uint8_t>(exit_code);
@@ -23,16 +23,18 @@ void write_code(int pipe, int exit_code) noexcept {
   [[maybe_unused]] const auto written = ::write(pipe, &byte, 1);
 }
 
-/// Waits for one code from the broker; relays what the caller is told to do. -1: the broker is gone.
+/// Waits for one code from the broker; relays what the caller is told to do. If the broker is gone: whether because of
+/// that.
 int next_code(int pipe, int signals, pid_t broker) {
+  bool relayed = false;
   pollfd watched[] = {{pipe, POLLIN, 0}, {signals, POLLIN, 0}};
   while (true) {
     if (::poll(watched, 2, -1) < 0) continue;
     if (signalfd_siginfo told; (watched[1].revents & POLLIN) != 0 && ::read(signals, &told, sizeof told) > 0)
-      ::kill(broker, SIGTERM);
+      relayed = ::kill(broker, SIGTERM) == 0;
     if (watched[0].revents == 0) continue;
     std::uint8_t code = 0;
-    return ::read(pipe, &code, 1) == 1 ? code : -1;
+    return ::read(pipe, &code, 1) == 1 ? code : relayed ? kInterrupted : kInternalFailure;
   }
 }
 
@@ -80,7 +82,8 @@ int launch(bool foreground, const std::function<void(Report&)>& broker) {
   int code = next_code(reading.get(), signals.get(), child);
   if (foreground && code == 0) code = next_code(reading.get(), signals.get(), child);
   if (code != 0) ::waitpid(child, nullptr, 0);  // everything is undone before the caller goes on
-  return code < 0 ? kInternalFailure : code;
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
+  return code;
 }
 
 }  // namespace broker

@@ -45,13 +45,13 @@ Invocation invocation(std::string_view argv0) {
   return {"fuservicemount"};
 }
 
-/// Decimal with an optional K, M or G, or hexadecimal after 0x. Nothing above the largest file offset.
+/// Decimal with an optional K, M, G or T, or hexadecimal after 0x. Nothing above the largest file offset.
 std::optional<std::uint64_t> parse_bytes(std::string_view text) {
   const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
   if (hexadecimal) text.remove_prefix(2);
   unsigned shift = 0;
   if (!hexadecimal && !text.empty()) {
-    constexpr std::string_view kSuffixes = "KkMmGg";
+    constexpr std::string_view kSuffixes = "KkMmGgTt";
     if (const auto at = kSuffixes.find(text.back()); at != std::string_view::npos) {
       shift = 10 * (static_cast<unsigned>(at) / 2 + 1);
       text.remove_suffix(1);

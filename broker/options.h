@@ -66,7 +66,7 @@ std::string worker_option_list(const MountPlan& plan, bool read_only, const Wind
 std::string socket_path(const MountPlan& plan);
 
 /// The text of --help, which the man page is checked against.
-std::string_view help_text();
+std::string help_text();
 
 /// Prints "PROGRAM: SUBJECT: reason" as one line on standard error, control bytes escaped. Returns `exit_code`.
 int fail(const MountPlan& plan, std::string_view subject, const Error& error, int exit_code);

@@ -77,7 +77,7 @@ int run_remount(const MountPlan& plan) {
       warn(plan, plan.mount_point, word + ": keeps its value until the next mount");
   }
   if (plan.fake) return 0;
-  if (auto done = remount(plan); !done) return fail(plan, plan.mount_point, done.error(), 32);
+  if (auto done = remount(plan); !done) return fail_as_mount(plan, done.error());
   return 0;
 }
 

@@ -20,8 +20,9 @@ struct Wait {
   bool late = false;
 };
 
-/// What the worker's refusal or interruption becomes, in place of an error's own words.
-Error spoken(std::string reason) { return errno_error(ECANCELED, std::move(reason)); }
+/// Ends that have words of their own: `detail` says all.
+const std::error_code kSpoken{ECANCELED, std::generic_category()};
+const std::error_code kGaveUp{ECONNABORTED, std::generic_category()};
 
 void audit(const std::string& asked, std::uint32_t error) {
   log(Severity::notice,
@@ -71,11 +72,18 @@ asio::awaitable<SessionOutcome> Session::run() {
     outcome_.exit_code = 8;
     outcome_.reason = "interrupted";
   } else if (outcome_.reason.empty()) {
-    const auto& error = result.error();
-    const bool foreign = error.code.category() == protocol::protocol_category();
-    outcome_.reason = foreign ? "the worker failed: " + error.message() : error.message();
+    outcome_.reason = reason_for(result.error());
   }
   co_return std::move(outcome_);
+}
+
+/// A worker that leaves after a refusal does so because of it.
+std::string Session::reason_for(const Error& error) const {
+  const bool left = error.code == Violation::closed || error.code == kGaveUp;
+  if (left && !refused_.empty()) return refused_;
+  if (error.code == kSpoken || error.code == kGaveUp) return error.detail;
+  const bool broken = error.code.category() == protocol::protocol_category();
+  return broken ? "the worker failed: " + error.message() : error.message();
 }
 
 void Session::interrupt() {
@@ -114,7 +122,7 @@ asio::awaitable<Result<void>> Session::converse() {
     const bool was_mounted = phases_.phase() == Phase::mounted;
     if (auto handled = handle(*packet); !handled) co_return handled;
     if (phases_.phase() == Phase::serving) co_return Result<void>{};
-    if (phases_.phase() == Phase::ended) co_return was_mounted ? Result<void>{} : spoken("the worker gave up");
+    if (phases_.phase() == Phase::ended) co_return was_mounted ? Result<void>{} : Error{kGaveUp, "the worker gave up"};
   }
 }
 
@@ -134,6 +142,11 @@ Result<void> Session::send(const Message& message, int descriptor, std::uint32_t
 
 Result<void> Session::answer(std::uint32_t error, std::string asked) {
   audit(asked, error);
+  if (error == 0) {
+    refused_.clear();
+  } else if (refused_.empty()) {
+    refused_ = "refused to the worker: " + asked + ": " + errno_error(int(error)).message();
+  }
   return send(protocol::Reply{error}, -1, error);
 }
 
@@ -151,6 +164,7 @@ Result<void> Session::open(const protocol::OpenFile& asked, bool block) {
     }
   }
   audit(describe(asked), error);
+  refused_ = error == 0 ? "" : errno_error(int(error), "cannot open").message();
   source_given_ |= error == 0;
   return send(protocol::File{error, asked.path}, source.get(), error);
 }
@@ -192,7 +206,7 @@ Result<void> Session::on(const protocol::DoMount& asked) {
   if (error == 0) {
     if (auto created = actions_.create_mount(outcome_.specification); !created) {
       error = wire_error(created.error());
-      outcome_.reason = created.error().message();
+      refused_ = created.error().message();
     }
   }
   return answer(error, describe(asked));
@@ -200,7 +214,7 @@ Result<void> Session::on(const protocol::DoMount& asked) {
 
 Result<void> Session::on(const protocol::Goodbye& said) {
   if (said.exit_code == 0) return {};
-  return spoken("the worker gave up with code " + std::to_string(said.exit_code));
+  return Error{kGaveUp, "the worker gave up with code " + std::to_string(said.exit_code)};
 }
 
 Result<void> Session::on(const protocol::Facts& said) {
@@ -217,7 +231,7 @@ Result<void> Session::on(const protocol::Note& said) {
 Result<void> Session::on(const protocol::Refusal& said) {
   outcome_.exit_code = said.exit_class == 1 ? 1 : 32;
   outcome_.reason = protocol::escape_controls(said.reason.value);
-  return spoken("refused");
+  return Error{kSpoken, "refused"};
 }
 
 Result<void> Session::on(const protocol::Ready&) {
@@ -238,7 +252,7 @@ protocol::Deadline Session::soon() const {
 }
 
 asio::awaitable<Result<void>> Session::wait_for(int descriptor, protocol::Deadline deadline) {
-  if (interrupted_) co_return spoken("interrupted");
+  if (interrupted_) co_return Error{kSpoken, "interrupted"};
   // Asio wants a descriptor of its own: the channel's lives on.
   const auto wait = std::make_shared<Wait>(Wait{{context_, ::fcntl(descriptor, F_DUPFD_CLOEXEC, 3)}});
   timer_.expires_at(deadline);
@@ -255,7 +269,7 @@ asio::awaitable<Result<void>> Session::wait_for(int descriptor, protocol::Deadli
   } while (!failure && !interrupted_ && !wait->late && !readable(descriptor));
   waiting_ = nullptr;
   timer_.cancel();
-  if (interrupted_) co_return spoken("interrupted");
+  if (interrupted_) co_return Error{kSpoken, "interrupted"};
   if (wait->late) co_return protocol_error(Violation::deadline);
   if (failure) co_return errno_error(failure.value(), "waiting for the worker");
   co_return Result<void>{};

@@ -92,6 +92,7 @@ class Session {
   template <typename Message>
   Result<void> send(const Message& message, int descriptor = -1, std::uint32_t error = 0);
   protocol::Deadline soon() const;
+  std::string reason_for(const Error& error) const;
 
   asio::io_context& context_;
   asio::steady_timer timer_;
@@ -102,6 +103,7 @@ class Session {
   MountActions& actions_;
   protocol::PhaseMachine phases_;
   SessionOutcome outcome_;
+  std::string refused_;  ///< why the worker's last request was not granted; empty if it was
   bool interrupted_ = false, source_given_ = false;
 };
 

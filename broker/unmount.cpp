@@ -133,6 +133,11 @@ Result<void> unmount(const MountPlan& plan) {
 
 }  // namespace
 
+int fail_as_mount(const MountPlan& plan, const Error& error) {
+  const bool forbidden = error.code == std::errc::operation_not_permitted || error.code == std::errc::permission_denied;
+  return fail(plan, plan.mount_point, error, forbidden ? 1 : 32);
+}
+
 int run_unmount(const MountPlan& plan) {
   auto done = unmount(plan);
   if (!done && plan.read_only_if_busy && done.error().code.value() == EBUSY) {
@@ -142,7 +147,7 @@ int run_unmount(const MountPlan& plan) {
     warn(plan, plan.mount_point, "busy, so it is only made read-only");
     return run_remount(read_only);
   }
-  if (!done) return fail(plan, plan.mount_point, done.error(), 32);
+  if (!done) return fail_as_mount(plan, done.error());
   if (plan.verbose) warn(plan, plan.mount_point, "unmounted");
   return 0;
 }

@@ -24,11 +24,11 @@ struct WorkerProcess {
   bool ours = true;  ///< spawned by us, so it can be reaped (waitid(P_PIDFD))
 };
 
-/// Starts the worker binary in fresh user, pid, net, ipc, uts and cgroup namespaces (the mount namespace it makes itself) and a session of its own,
-/// its root mapped to `uid` outside (which must not be 0), with nothing open but its end of the channel (descriptor 3)
-/// and the log (standard input, output and error are all the same pipe, so that nothing it receives later can be
-/// mistaken for one of them). Returns when the binary runs or could not be executed. Needs CAP_SETUID and CAP_SETGID.
-/// The worker does not end with us: whoever wants that kills it.
+/// Starts the worker binary in fresh user, pid, net, ipc, uts and cgroup namespaces (the mount namespace it makes
+/// itself, as its first act) and a session of its own, its root mapped to `uid` outside (which must not be 0), with
+/// nothing open but its end of the channel (descriptor 3) and the log (standard input, output and error are all the
+/// same pipe, so that nothing it receives later can be mistaken for one of them). Returns when the binary runs or could
+/// not be executed. Needs CAP_SETUID and CAP_SETGID. The worker does not end with us: whoever wants that kills it.
 Result<WorkerProcess> spawn_worker(const MountPlan& plan, std::uint32_t uid);
 
 /// A service's worker, known by the credentials on its first message (SCM_CREDENTIALS) and, where the kernel gives one,

@@ -66,7 +66,7 @@ Result<void> Worker::take_orders(const std::vector<std::string>& arguments) {
   TRY(orders, parse_orders(arguments));
   orders_ = std::move(orders);
   auto options = volume::parse_mount_options(orders_.options);
-  if (!options) return errno_error(EINVAL, "option " + options.error().detail);
+  if (!options) return errno_error(EINVAL, "option '" + options.error().detail + "'");
   options_ = *std::move(options);
   return {};
 }
@@ -96,9 +96,7 @@ Result<void> Worker::tell_about_volume() {
   TRY(control_->state_facts(facts));
 
   for (const std::string& word : options_.ignored) TRY(control_->note(0, "option " + word + " has no effect"));
-  std::vector<std::string> warnings = volume_->warnings();
-  if (!volume_->read_only_reason().empty()) warnings.push_back("mounted read-only: " + volume_->read_only_reason());
-  for (const std::string& warning : warnings) {
+  for (const std::string& warning : volume_->warnings()) {
     log(Severity::warning, warning);
     TRY(control_->note(1, warning));
   }

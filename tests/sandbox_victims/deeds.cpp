@@ -169,6 +169,7 @@ int buffer_size() {
 }
 int splice_bytes() { return call(SYS_splice, 3, nullptr, 3, nullptr, 0UL, 0); }
 
+int map_descriptor() { return ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, 3, 0) == MAP_FAILED ? errno : 0; }
 int map_executable() {
   return ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno : 0;
 }
@@ -264,6 +265,7 @@ constexpr Deed kDeeds[] = {
     {"fcntl_setown", own_signals_by_io, 0},
     {"setsockopt_sndbuf", buffer_size, 0},
     {"splice", splice_bytes, 0},
+    {"mmap_descriptor", map_descriptor, ENODEV},
     {"mmap_exec", map_executable, 0},
     {"mmap_write_exec", map_writable_and_executable, 0},
     {"mprotect_exec", protect_executable, 0},

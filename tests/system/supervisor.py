@@ -13,19 +13,52 @@ def supervisor_of(worker):
         return int(file.read().rpartition(')')[2].split()[1])
 
 
+def expect_gone(scratch, image, point, supervisor):
+    wait_for(lambda: not mounted(point), 'detached', 1)
+    os.listdir(point)  # no ENOTCONN
+    wait_for(lambda: not loops_over(image), 'loop device freed', 5)
+    wait_for(lambda: not alive(supervisor), 'supervisor gone', 5)
+    scratch.mount_points.remove(point)
+    run('e2fsck', '-fy', image, check=False)
+    scratch.fsck(image)
+
+
 def a_killed_worker_takes_its_mount_with_it(scratch):
     image = scratch.image()
-    for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGABRT):
-        point = scratch.mount(image)
+    for arguments in ([], ['-o', 'noloop']):
+        point = scratch.mount(image, *arguments)
         worker = status(point)['worker_pid']
         supervisor = supervisor_of(worker)
+        os.kill(worker, signal.SIGKILL)
+        expect_gone(scratch, image, point, supervisor)
+
+
+def a_worker_that_aborts_takes_its_mount_with_it(scratch):
+    """errors=panic and a directory block that is garbage: the worker ends itself, by a signal that no kill(1) could send it."""
+    image = scratch.image()
+    with scratch.kernel(image) as kernel:
+        os.mkdir(f'{kernel}/broken')
+    block = int(run('debugfs', '-R', 'blocks /broken', image).stdout.split()[0])
+    with open(image, 'r+b') as file:
+        file.seek(block * 4096)
+        file.write(os.urandom(4096))
+    point = scratch.mount(image, '-o', 'errors=panic')
+    supervisor = supervisor_of(status(point)['worker_pid'])
+    run('ls', f'{point}/broken', check=False, timeout=10)
+    expect_gone(scratch, image, point, supervisor)
+
+
+def other_signals_do_not_end_a_worker(scratch):
+    """It is the first process of its pid namespace; those it knows make it commit."""
+    image = scratch.image()
+    point = scratch.mount(image)
+    worker = status(point)['worker_pid']
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGSEGV):
         os.kill(worker, number)
-        wait_for(lambda: not mounted(point), f'detached after {number}', 1)
-        os.listdir(point)  # no ENOTCONN
-        wait_for(lambda: not loops_over(image), 'loop device freed', 5)
-        wait_for(lambda: not alive(supervisor), 'supervisor gone', 5)
-        scratch.mount_points.remove(point)
-        run('e2fsck', '-fy', image, check=False)
+    time.sleep(0.5)
+    with open(f'{point}/file', 'w') as file:
+        file.write('still here')
+    scratch.unmount(point)
     scratch.fsck(image)
 
 
@@ -111,6 +144,6 @@ def covered_and_bound_mounts_are_detached_or_left(scratch):
     scratch.mount_points.remove(point)
 
 
-main(a_killed_worker_takes_its_mount_with_it, it_survives_the_callers_group_and_hangup, the_mount_outlives_its_supervisor,
+main(a_killed_worker_takes_its_mount_with_it, a_worker_that_aborts_takes_its_mount_with_it, other_signals_do_not_end_a_worker, it_survives_the_callers_group_and_hangup, the_mount_outlives_its_supervisor,
      a_wedged_worker_cannot_hang_unmount, stale_state_is_not_believed, status_works_without_privilege,
      covered_and_bound_mounts_are_detached_or_left)

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cassert>
 #include <condition_variable>
+#include <cstring>
 #include <mutex>
 #include <thread>
 #include <tuple>
@@ -50,6 +51,8 @@ struct Block : Link {
   bool loading = false;    ///< some thread reads it from the device
   bool forgotten = false;  ///< freed by the running operation, or, while loading, by one that ended
   bool touched = false;    ///< on the operation's list
+  bool fresh = false;      ///< created since the last freeze, with nothing in it before
+  bool working_fresh = false;
   bool counted_clean = false;
 };
 
@@ -175,7 +178,8 @@ Result<Contents> BlockCache::read(BlockNumber number) {
   std::unique_lock lock{state_->mutex};
   if (auto found = state_->blocks.find(number); found != state_->blocks.end()) {
     Block& block = found->second;
-    if (block.working && state_->owns_operation()) return Contents{block.working};
+    if (block.working && state_->owns_operation())
+      return std::make_shared<const std::vector<std::byte>>(*block.working);
     if (block.current) {
       if (block.counted_clean) state_->place(block);  // used just now: last to be evicted
       return block.current;
@@ -184,6 +188,20 @@ Result<Contents> BlockCache::read(BlockNumber number) {
   TRY(block, state_->load(lock, number));
   // load() may have evicted others, never the block it returns: it is the newest.
   return block->current;
+}
+
+Result<void> BlockCache::read_part(BlockNumber number, std::size_t offset, std::span<std::byte> into) {
+  {
+    const std::lock_guard lock{state_->mutex};
+    const auto found = state_->blocks.find(number);
+    if (found != state_->blocks.end() && found->second.working && state_->owns_operation()) {
+      std::memcpy(into.data(), found->second.working->data() + offset, into.size());
+      return {};
+    }
+  }
+  TRY(contents, read(number));
+  std::memcpy(into.data(), contents->data() + offset, into.size());
+  return {};
 }
 
 void BlockCache::read_ahead(BlockNumber first, std::uint32_t count) {
@@ -238,6 +256,7 @@ void BlockCache::commit_operation() {
       block->current = std::move(block->working);
       block->working.reset();
       block->kind = block->working_kind;
+      block->fresh = block->working_fresh;
       state_->set_dirty(*block, true);
     }
     state_->place(*block);
@@ -274,6 +293,7 @@ Result<std::span<std::byte>> BlockCache::modify(BlockNumber number, BlockKind ki
     state_->touch(*block);
     block->working = std::make_shared<std::vector<std::byte>>(*block->current);
     block->working_kind = block->dirty ? block->kind : kind;
+    block->working_fresh = block->dirty && block->fresh;
   }
   block->forgotten = false;
   block->working_kind = std::max(block->working_kind, kind);
@@ -288,6 +308,7 @@ std::span<std::byte> BlockCache::create(BlockNumber number, BlockKind kind) {
   if (!block.working) {
     block.working = std::make_shared<std::vector<std::byte>>(state_->block_size);
     block.working_kind = block.dirty ? block.kind : kind;
+    block.working_fresh = !block.dirty || block.fresh;
   } else {
     std::fill(block.working->begin(), block.working->end(), std::byte{0});
   }
@@ -323,7 +344,7 @@ std::size_t BlockCache::clean_blocks() const noexcept {
 }
 
 std::vector<FrozenBlock> BlockCache::freeze() {
-  std::vector<FrozenBlock> frozen;
+  std::vector<FrozenBlock> frozen, fresh_directories;
   {
     const std::lock_guard lock{state_->mutex};
     assert(!in_operation());
@@ -331,15 +352,22 @@ std::vector<FrozenBlock> BlockCache::freeze() {
     while (!state_->dirty.alone()) {
       Block& block = static_cast<Block&>(*state_->dirty.after);
       assert(!block.in_flight);
-      frozen.push_back({block.number, block.kind, block.current});
+      const bool apart = block.fresh && block.kind == BlockKind::directory;
+      (apart ? fresh_directories : frozen).push_back({block.number, block.kind, block.current});
       block.in_flight = block.current;
       state_->set_dirty(block, false);
       state_->place(block);
     }
   }
-  std::sort(frozen.begin(), frozen.end(), [](const FrozenBlock& a, const FrozenBlock& b) {
+  const auto by_kind_and_number = [](const FrozenBlock& a, const FrozenBlock& b) {
     return std::tie(a.kind, a.number) < std::tie(b.kind, b.number);
-  });
+  };
+  std::sort(frozen.begin(), frozen.end(), by_kind_and_number);
+  std::sort(fresh_directories.begin(), fresh_directories.end(), by_kind_and_number);
+  // A split moves names from an old block to a fresh one: written in this order, no name is ever in neither.
+  const auto first = std::partition_point(frozen.begin(), frozen.end(),
+                                          [](const FrozenBlock& block) { return block.kind < BlockKind::directory; });
+  frozen.insert(first, fresh_directories.begin(), fresh_directories.end());
   return frozen;
 }
 

@@ -43,8 +43,11 @@ class BlockCache {
   BlockNumber blocks() const noexcept;  ///< of the device; greater numbers read as EUCLEAN
 
   /// The current version, read from the device if need be. The reference stays valid and unchanged for as long as it is
-  /// held. The running operation's thread sees its own version, which changes as it goes on writing to the block.
+  /// held. The running operation's thread gets a copy of its own version, as it is at that moment.
   Result<Contents> read(BlockNumber number);
+
+  /// The same, but copies a part of the block to the caller's memory.
+  Result<void> read_part(BlockNumber number, std::size_t offset, std::span<std::byte> into);
 
   /// Starts reads of `count` blocks in one device request; a hint, never an error.
   void read_ahead(BlockNumber first, std::uint32_t count);
@@ -70,8 +73,9 @@ class BlockCache {
   /// How many are kept though they are the same on the device.
   std::size_t clean_blocks() const noexcept;
 
-  /// Takes all dirty blocks, ordered by kind and number, for writing outside the mutator lock; later operations copy.
-  /// No operation may be running. Until settle() the blocks stay in memory.
+  /// Takes all dirty blocks, ordered by kind and number, created directory blocks before changed ones, for writing
+  /// outside the mutator lock; later operations copy. No operation may be running. Until settle() the blocks stay in
+  /// memory.
   std::vector<FrozenBlock> freeze();
 
   /// Ends a freeze: blocks not changed since are clean again; with `written` false all stay dirty.

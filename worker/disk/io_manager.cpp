@@ -61,9 +61,8 @@ errcode_t read_range(BlockCache& cache, Range range, std::byte* into) {
     const std::uint64_t index = done / cache.block_size();
     if (many > 1 && index % kWindow == 0)
       cache.read_ahead(number, static_cast<std::uint32_t>(std::min(kWindow, many - std::min(many, index))));
-    const auto contents = cache.read(number);
-    if (!contents.ok()) return to_errcode(contents.error().code);
-    std::memcpy(into + done, (*contents)->data() + from, length);
+    const auto outcome = cache.read_part(number, from, {into + done, length});
+    if (!outcome.ok()) return to_errcode(outcome.error().code);
     return 0;
   });
 }

@@ -5,8 +5,8 @@
 
 namespace worker::sandbox {
 
-/// Makes a mount namespace of its own with an empty read-only tmpfs as root and current directory, and lets go of all that was
-/// mounted before. Needs CAP_SYS_ADMIN in its user namespace, and that no other thread exists.
+/// Makes a mount namespace of its own with an empty read-only tmpfs as root and current directory, and lets go of all
+/// that was mounted before. Needs CAP_SYS_ADMIN in its user namespace, and that no other thread exists.
 protocol::Result<void> enter_empty_root();
 
 }  // namespace worker::sandbox

@@ -34,6 +34,8 @@ constexpr rlim_t kAddressSpace = rlim_t{2} << 30;
 constexpr rlim_t kDescriptors = 64;
 /// Each of glibc's arenas reserves up to 64 MiB of the address space above.
 constexpr int kArenas = 4;
+/// Smaller pieces than this come from the heap: buffers of a request's size would otherwise be mapped anew each time.
+constexpr int kLargestOnHeap = 4 << 20;
 
 Result<void> close_other_descriptors(const Plan&) {
   if (::syscall(SYS_close_range, 4U, ~0U, 0U) != 0) return last_error();
@@ -57,6 +59,9 @@ Result<void> limit(decltype(RLIMIT_AS) resource, rlim_t most) {
 /// The file size stays what it was: the volume's image is written through it. Its soft limit is no use to anybody.
 Result<void> set_limits(const Plan&) {
   ::mallopt(M_ARENA_MAX, kArenas);
+  ::mallopt(M_MMAP_THRESHOLD, kLargestOnHeap);
+  // Before glibc gives memory of an arena back it opens a file under /proc, which would be our end.
+  ::mallopt(M_TRIM_THRESHOLD, -1);
   if (!kSanitized) TRY(limit(RLIMIT_AS, kAddressSpace));
   TRY(limit(RLIMIT_CORE, 0));  // a core would hold the contents of files
   TRY(limit(RLIMIT_NOFILE, kDescriptors));

@@ -6,8 +6,6 @@
 #include <asm/ioctls.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/fs.h>
-#include <linux/prctl.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -58,40 +56,28 @@ inline constexpr Rule kAllowed[] = {
 
     // The volume: only through descriptors that the broker opened.
     {SCMP_SYS(pread64), "block read"},
-    {SCMP_SYS(preadv), "scattered block read"},
     {SCMP_SYS(pwrite64), "block write"},
-    {SCMP_SYS(pwritev), "gathered block write"},
     {SCMP_SYS(fdatasync), "barrier of a commit"},
     {SCMP_SYS(lseek), "size of the volume's file"},
     {SCMP_SYS(fstat), "kind of a received descriptor"},
     {SCMP_SYS(newfstatat), "the same, as glibc calls it", equals(3, AT_EMPTY_PATH)},
     {SCMP_SYS(fcntl), "access mode of a received descriptor", equals(1, F_GETFL)},
-    {SCMP_SYS(fcntl), "seals of the argument file", equals(1, F_GET_SEALS)},
-    {SCMP_SYS(fallocate), "discard in an image file", equals(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)},
-    {SCMP_SYS(fallocate), "zeroes in an image file", equals(1, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE)},
-    {SCMP_SYS(ioctl), "size of a block device", equals(1, BLKGETSIZE64)},
-    {SCMP_SYS(ioctl), "sector size of a block device", equals(1, BLKSSZGET)},
-    {SCMP_SYS(ioctl), "whether a block device is read-only", equals(1, BLKROGET)},
-    {SCMP_SYS(ioctl), "discard on a block device", equals(1, BLKDISCARD)},
-    {SCMP_SYS(ioctl), "zeroes on a block device", equals(1, BLKZEROOUT)},
+    {SCMP_SYS(fallocate), "discard", equals(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)},
 
     // Memory, never executable.
-    {SCMP_SYS(mmap), "heap and caches", without(2, PROT_EXEC)},
+    {SCMP_SYS(mmap), "heap and caches; anonymous memory only", without(2, PROT_EXEC), equals(4, 0xffff'ffff)},
     {SCMP_SYS(mprotect), "growth of a thread's heap", without(2, PROT_EXEC)},
     {SCMP_SYS(munmap), "give memory back"},
     {SCMP_SYS(mremap), "grow a large allocation"},
-    {SCMP_SYS(madvise), "give memory back"},
+    {SCMP_SYS(madvise), "give memory back", equals(2, MADV_DONTNEED)},
     {SCMP_SYS(brk), "heap"},
 
     // Threads that exist already: they wait, sleep and end. None can be made.
     {SCMP_SYS(futex), "locks and condition variables"},
     {SCMP_SYS(sched_yield), "contended locks"},
-    {SCMP_SYS(sched_getaffinity), "malloc counts processors for its arenas"},
     {SCMP_SYS(clock_nanosleep), "retry after a while"},
-    {SCMP_SYS(nanosleep), "the same, as older libraries call it"},
     {SCMP_SYS(clock_gettime), "time stamps where the vDSO cannot read the clock"},
     {SCMP_SYS(gettimeofday), "the same"},
-    {SCMP_SYS(time), "the same"},
     {SCMP_SYS(restart_syscall), "a wait goes on after a stop"},
     {SCMP_SYS(exit), "end of a thread"},
     {SCMP_SYS(exit_group), "end of the worker"},
@@ -100,15 +86,12 @@ inline constexpr Rule kAllowed[] = {
     {SCMP_SYS(rt_sigprocmask), "pthread_exit, abort"},
     {SCMP_SYS(rt_sigaction), "abort"},
     {SCMP_SYS(rt_sigtimedwait), "wait for SIGTERM"},
-    {SCMP_SYS(rt_sigreturn), "return from a handler"},
     {SCMP_SYS(getpid), "abort"},
     {SCMP_SYS(gettid), "abort"},
     {SCMP_SYS(tgkill), "abort; only at ourselves", equals(0, kOwnProcess)},
 
-    // Facts that libraries ask for and that say nothing about others.
-    {SCMP_SYS(getrandom), "hash seeds"},
+    // What libc asks for.
     {SCMP_SYS(sysinfo), "qsort decides whether to allocate"},
-    {SCMP_SYS(prctl), "process title", equals(0, PR_SET_NAME)},
 };
 
 /// A call that is answered with an errno, because a library tries it and has a way without it.
@@ -121,12 +104,13 @@ struct Refusal {
 
 inline constexpr Refusal kRefused[] = {
     {SCMP_SYS(ioctl), ENOTTY, "stdio asks whether a log is a terminal", equals(1, TCGETS)},
-    {SCMP_SYS(prctl), EINVAL, "malloc names its mappings, where the kernel can", equals(0, 0x53564d41)},
 };
 
 /// What the sanitizers' runtimes do beside and in front of a report; in their builds only.
 inline constexpr Rule kAllowedForSanitizers[] = {
     {SCMP_SYS(sigaltstack), "a thread's end, a report"},
+    {SCMP_SYS(madvise), "shadow memory"},
+    {SCMP_SYS(prctl), "names of mappings", equals(0, 0x53564d41)},
     {SCMP_SYS(getrlimit), "extent of the stack"},
     {SCMP_SYS(prlimit64), "extent of the stack"},
     {SCMP_SYS(getuid), "a report"},

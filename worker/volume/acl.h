@@ -10,11 +10,18 @@
 
 namespace worker::volume {
 
-/// An access or default ACL that obeys POSIX 1003.1e: one entry each for owner, group and others, named users and groups behind
-/// their kind, a mask if there are named ones.
+/// An access or default ACL that obeys POSIX 1003.1e: one entry each for owner, group and others, named users and
+/// groups behind their kind, a mask if there are named ones.
 class Acl {
  public:
-  enum class Tag : std::uint16_t { owner = 0x01, user = 0x02, owning_group = 0x04, group = 0x08, mask = 0x10, other = 0x20 };
+  enum class Tag : std::uint16_t {
+    owner = 0x01,
+    user = 0x02,
+    owning_group = 0x04,
+    group = 0x08,
+    mask = 0x10,
+    other = 0x20
+  };
 
   struct Entry {
     Tag tag;

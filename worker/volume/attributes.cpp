@@ -12,14 +12,13 @@ namespace {
 constexpr std::uint32_t kPermissions = 07777;
 
 /// Flags that FS_IOC_SETFLAGS can change here. Others may be handed in as they are.
-constexpr std::uint32_t kChangeable = EXT2_SECRM_FL | EXT2_UNRM_FL | EXT2_SYNC_FL | EXT2_IMMUTABLE_FL | EXT2_APPEND_FL |
-                                      EXT2_NODUMP_FL | EXT2_NOATIME_FL | EXT2_NOTAIL_FL | EXT2_DIRSYNC_FL |
-                                      EXT2_TOPDIR_FL;
+constexpr std::uint32_t kChangeable = EXT2_SECRM_FL | EXT2_UNRM_FL | EXT2_IMMUTABLE_FL | EXT2_APPEND_FL |
+                                      EXT2_NODUMP_FL | EXT2_NOATIME_FL | EXT2_NOTAIL_FL | EXT2_TOPDIR_FL;
 /// Flags that kernel ext4 could change and we cannot: asking for another value is an error, not something to ignore.
-constexpr std::uint32_t kRefused = EXT2_COMPR_FL | EXT2_NOCOMPR_FL | EXT3_JOURNAL_DATA_FL | EXT4_EXTENTS_FL |
-                                   FS_DAX_FL | EXT4_PROJINHERIT_FL | EXT4_CASEFOLD_FL | EXT4_VERITY_FL |
-                                   EXT4_ENCRYPT_FL | FS_NOCOW_FL;
-constexpr std::uint32_t kDirectoriesOnly = EXT2_DIRSYNC_FL | EXT2_TOPDIR_FL;
+constexpr std::uint32_t kRefused = EXT2_SYNC_FL | EXT2_DIRSYNC_FL | EXT2_COMPR_FL | EXT2_NOCOMPR_FL |
+                                   EXT3_JOURNAL_DATA_FL | EXT4_EXTENTS_FL | FS_DAX_FL | EXT4_PROJINHERIT_FL |
+                                   EXT4_CASEFOLD_FL | EXT4_VERITY_FL | EXT4_ENCRYPT_FL | FS_NOCOW_FL;
+constexpr std::uint32_t kDirectoriesOnly = EXT2_TOPDIR_FL;
 constexpr std::uint32_t kAnyType = EXT2_NODUMP_FL | EXT2_NOATIME_FL;
 
 std::uint32_t changeable_flags(const Inode& inode) noexcept {
@@ -45,12 +44,11 @@ void clear_privileges(Inode& inode) noexcept {
 }  // namespace
 
 Attributes Inodes::attributes(const Inode& inode) const {
-  ext2_super_block* super = volume_.fs()->super;
   const bool device = S_ISCHR(inode.mode()) || S_ISBLK(inode.mode());
   std::uint64_t blocks = inode.raw.i_blocks;
-  if (ext2fs_has_feature_huge_file(super)) {
+  if (geometry_.huge_files) {
     blocks |= std::uint64_t{inode.raw.osd2.linux2.l_i_blocks_hi} << 32;
-    if (inode.flags() & EXT4_HUGE_FILE_FL) blocks *= volume_.fs()->blocksize / 512;
+    if (inode.flags() & EXT4_HUGE_FILE_FL) blocks *= geometry_.block_size / 512;
   }
   return {.inode = inode.number,
           .generation = inode.raw.i_generation,
@@ -60,7 +58,7 @@ Attributes Inodes::attributes(const Inode& inode) const {
           .links = inode.links(),
           .device = device ? inode.device() : 0,
           .flags = inode.flags(),
-          .block_size = volume_.fs()->blocksize,
+          .block_size = geometry_.block_size,
           .size = inode.size(),
           .blocks = blocks,
           .accessed = inode.accessed(),
@@ -93,6 +91,10 @@ Result<Attributes> Inodes::change(InodeNumber number, const AttributeChange& cha
 }
 
 Result<void> Inodes::apply(Operation& operation, Inode& inode, const AttributeChange& change) {
+  // Capabilities of a file do not outlive what could make it another file, whoever asks; the other privileges do for
+  // root.
+  const bool drops_capabilities = change.kill_privileges || change.size || change.uid || change.gid;
+  if (drops_capabilities && inode.is_regular()) TRY(volume_.xattrs().drop_capabilities(operation, inode));
   const bool only_size = change.size && !change.mode && !change.uid && !change.gid && !change.accessed &&
                          !change.modified && !change.changed && !change.kill_privileges;
   if (only_size) return {};
@@ -102,10 +104,7 @@ Result<void> Inodes::apply(Operation& operation, Inode& inode, const AttributeCh
   if (change.mode) {
     inode.raw.i_mode = static_cast<std::uint16_t>((inode.mode() & ~kPermissions) | (*change.mode & kPermissions));
   }
-  if (change.kill_privileges && !inode.is_directory()) {
-    clear_privileges(inode);
-    TRY(volume_.xattrs().drop_capabilities(operation, inode));
-  }
+  if (change.kill_privileges && !inode.is_directory()) clear_privileges(inode);
   if (change.accessed) inode.set_accessed(*change.accessed);
   if (change.modified) inode.set_modified(*change.modified);
   inode.set_changed(change.changed ? *change.changed : Timestamp::now());

@@ -30,7 +30,7 @@ std::optional<FoundRun> BlockSearch::find(BlockNumber goal, std::uint32_t wanted
 
   if (auto found = at_goal(group, bit, least, wanted)) return found;
   if (wanted >= kGoodRun) {
-    if (auto found = fresh_window(group, wanted)) return found;
+    if (auto found = fresh_window(group, bit, wanted)) return found;
   }
   if (auto found = nearest(group, bit, least, wanted)) return found;
   return anywhere(group, wanted);
@@ -47,7 +47,7 @@ std::optional<FoundRun> BlockSearch::at_goal(std::uint32_t group, std::uint32_t 
   return FoundRun{group, {bit, count}};
 }
 
-std::optional<FoundRun> BlockSearch::fresh_window(std::uint32_t start, std::uint32_t wanted) {
+std::optional<FoundRun> BlockSearch::fresh_window(std::uint32_t start, std::uint32_t behind, std::uint32_t wanted) {
   std::uint32_t looked = 0;
   for (std::uint32_t group = skip_full(start); group < bitmaps_.groups() && looked < kWindowGroups; ++group) {
     if (!may_hold(group, kWindow)) continue;
@@ -55,7 +55,8 @@ std::optional<FoundRun> BlockSearch::fresh_window(std::uint32_t start, std::uint
     const auto bitmap = bitmaps_.blocks(group);
     if (!bitmap.ok()) continue;
     const BitmapView view{**bitmap, held_.mask(group), bitmaps_.block_count(group)};
-    for (std::uint32_t bit = 0; bit + kWindow <= view.size; bit += kWindow) {
+    const std::uint32_t first = group == start ? (behind + kWindow - 1) / kWindow * kWindow : 0;
+    for (std::uint32_t bit = first; bit + kWindow <= view.size; bit += kWindow) {
       const std::uint32_t count = free_run_at(view, bit, std::max(kWindow, wanted));
       if (count >= kWindow) return FoundRun{group, {bit, std::min(count, wanted)}};
     }

@@ -33,7 +33,7 @@ class BlockSearch {
 
  private:
   std::optional<FoundRun> at_goal(std::uint32_t group, std::uint32_t bit, std::uint32_t least, std::uint32_t wanted);
-  std::optional<FoundRun> fresh_window(std::uint32_t start, std::uint32_t wanted);
+  std::optional<FoundRun> fresh_window(std::uint32_t start, std::uint32_t behind, std::uint32_t wanted);
   std::optional<FoundRun> nearest(std::uint32_t start, std::uint32_t bit, std::uint32_t least, std::uint32_t wanted);
   std::optional<FoundRun> anywhere(std::uint32_t start, std::uint32_t wanted);
   BitRun search_group(std::uint32_t group, std::uint32_t bit, std::uint32_t least, std::uint32_t wanted);

@@ -1,8 +1,8 @@
 // How a volume's operations become durable together, and what errors do to it.
-#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
+#include "protocol/log.h"
 #include "worker/volume/superblock.h"
 #include "worker/volume/volume.h"
 
@@ -102,7 +102,8 @@ bool Volume::worth_another_try(const Error& error) {
 }
 
 void Volume::stop_writing(const Error& error) {
-  std::fprintf(stderr, "<2>writing to the volume failed, nothing more is written: %s\n", error.message().c_str());
+  protocol::log(protocol::Severity::critical,
+                "writing to the volume failed, nothing more is written: " + error.message());
   set_gate(Gate::failed);
   if (errors_ == ErrorPolicy::panic) std::abort();
 }
@@ -115,7 +116,7 @@ bool Volume::note_reports() {
 
 bool Volume::note_error(const Error& error) {
   if (!disk::is_corruption(error.code)) return false;
-  if (++reported_ <= kMostReports) std::fprintf(stderr, "<3>damage on the volume: %s\n", error.message().c_str());
+  if (++reported_ <= kMostReports) protocol::log(protocol::Severity::error, "damage on the volume: " + error.message());
   if (gate_ != Gate::open && gate_ != Gate::starting) return false;
   superblock_->record_error(error.detail.empty() ? "ext4box" : std::string_view{error.detail}, 0, 0,
                             disk::error_number(error.code));

@@ -23,9 +23,12 @@ Result<Directory::Place> Directory::locate_in(LogicalBlock block, std::string_vi
   TRY(contents, blocks_.any(block));
   Place place{.block = block, .entry = {}};
   switch (find_entry(blocks_.format(), *contents, blocks_.end_of(*contents), name, place.entry)) {
-    case BlockSearch::found: return place;
-    case BlockSearch::missing: return errno_error(ENOENT);
-    case BlockSearch::corrupt: break;
+    case BlockSearch::found:
+      return place;
+    case BlockSearch::missing:
+      return errno_error(ENOENT);
+    case BlockSearch::corrupt:
+      break;
   }
   return blocks_.corrupt(block, "bad entry");
 }

@@ -31,9 +31,9 @@ inline void store32(std::span<std::byte> bytes, std::size_t offset, std::uint32_
   std::memcpy(bytes.data() + offset, &value, sizeof value);
 }
 
-/// What all blocks of one directory have in common. On the disk an entry is: inode (32 bits), record length (16), name length
-/// (8, or 16 where no types are stored), type (8), name; records are multiples of 4 bytes and fill the block. With
-/// metadata_csum the last 12 bytes look like an unused entry and carry a checksum.
+/// What all blocks of one directory have in common. On the disk an entry is: inode (32 bits), record length (16), name
+/// length (8, or 16 where no types are stored), type (8), name; records are multiples of 4 bytes and fill the block.
+/// With metadata_csum the last 12 bytes look like an unused entry and carry a checksum.
 struct DirectoryFormat {
   std::uint32_t block_size = 0;   ///< bytes, 1024 to 65536
   std::uint32_t inode_count = 0;  ///< of the volume

@@ -21,7 +21,8 @@ class DirectoryBlocks {
 
   /// True if names are found by hash: the volume has dir_index and the inode its flag.
   bool indexed() const noexcept;
-  /// True if the directory is listed by hash, which one with a single block already is, so that cookies survive its growth.
+  /// True if the directory is listed by hash, which one with a single block already is, so that cookies survive its
+  /// growth.
   bool listed_by_hash() const noexcept;
 
   /// ENOTDIR, or EUCLEAN for a size that no directory on this volume has.

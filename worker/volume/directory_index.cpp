@@ -28,8 +28,8 @@ NameHash NameHasher::operator()(std::string_view name) const noexcept {
   NameHash hash;
   const int version = version_ + (unsigned_ ? EXT2_HASH_LEGACY_UNSIGNED - EXT2_HASH_LEGACY : 0);
   // Fails only for versions that were refused before.
-  (void)ext2fs_dirhash2(version, name.data(), static_cast<int>(name.size()), nullptr, 0, super_.s_hash_seed, &hash.major,
-                        &hash.minor);
+  (void)ext2fs_dirhash2(version, name.data(), static_cast<int>(name.size()), nullptr, 0, super_.s_hash_seed,
+                        &hash.major, &hash.minor);
   hash.major &= ~1U;
   // The kernel keeps the last value free for its end-of-directory cookie.
   if (hash.major == kLastHash) hash.major -= 2;
@@ -160,9 +160,12 @@ Result<DirectoryIndex::Place> DirectoryIndex::find(std::string_view name) {
     TRY(leaf, blocks_.leaf(path.leaf));
     Place place{.block = path.leaf, .entry = {}};
     switch (find_entry(blocks_.format(), *leaf, blocks_.format().leaf_end(), name, place.entry)) {
-      case BlockSearch::found: return place;
-      case BlockSearch::corrupt: return blocks_.corrupt(path.leaf, "bad entry");
-      case BlockSearch::missing: break;
+      case BlockSearch::found:
+        return place;
+      case BlockSearch::corrupt:
+        return blocks_.corrupt(path.leaf, "bad entry");
+      case BlockSearch::missing:
+        break;
     }
     if (!path.continues(hash.major)) return errno_error(ENOENT);
     TRY(advance(path));

@@ -9,8 +9,8 @@
 
 namespace worker::volume {
 
-/// The hash of a name. The major part orders the leaves and is even: its lowest bit marks, in the index, a leaf that begins
-/// with names of the hash that the leaf before it ends with. The minor part is 0 for the legacy hash.
+/// The hash of a name. The major part orders the leaves and is even: its lowest bit marks, in the index, a leaf that
+/// begins with names of the hash that the leaf before it ends with. The minor part is 0 for the legacy hash.
 struct NameHash {
   std::uint32_t major = 0;
   std::uint32_t minor = 0;
@@ -19,7 +19,8 @@ struct NameHash {
 /// Hashes names the way one volume does.
 class NameHasher {
  public:
-  /// `version` as stored in an index or a superblock: 0 legacy, 1 half MD4, 2 TEA; the volume says whether characters have signs.
+  /// `version` as stored in an index or a superblock: 0 legacy, 1 half MD4, 2 TEA; the volume says whether characters
+  /// have signs.
   NameHasher(const ext2_super_block& super, std::uint8_t version) noexcept;
   NameHash operator()(std::string_view name) const noexcept;
   std::uint8_t stored_version() const noexcept { return version_; }
@@ -33,8 +34,8 @@ class NameHasher {
 /// The hash version that new indexes of a volume get.
 std::uint8_t hash_for_new_index(const ext2_super_block& super) noexcept;
 
-/// One node as it lies in a block: a limit and a count, then pairs of hash and block number in ascending order. The first
-/// pair's hash is not stored (limit and count take its place) and counts as 0.
+/// One node as it lies in a block: a limit and a count, then pairs of hash and block number in ascending order. The
+/// first pair's hash is not stored (limit and count take its place) and counts as 0.
 struct IndexNode {
   LogicalBlock block = 0;
   std::uint32_t entries = 0;  ///< offset of the pairs in the block
@@ -54,15 +55,15 @@ struct IndexPath {
   std::array<IndexNode, kDeepest> nodes;  ///< root first
   std::size_t depth = 0;                  ///< nodes in use
   LogicalBlock leaf = 0;
-  std::uint32_t start = 0;                 ///< the leaf's own pair's hash, with the continuation bit
+  std::uint32_t start = 0;                  ///< the leaf's own pair's hash, with the continuation bit
   std::optional<std::uint32_t> next_start;  ///< that of the leaf behind it, if there is one
 
   /// Whether names of hash `major`, the last of this leaf, go on in the next.
   bool continues(std::uint32_t major) const noexcept { return next_start && *next_start == (major | 1); }
 };
 
-/// Finds leaves by hash, and grows the tree. Every count, limit, depth and block number is checked before it is used: EUCLEAN. A
-/// view for one operation or inspection, under the mutator lock; `blocks` outlives it.
+/// Finds leaves by hash, and grows the tree. Every count, limit, depth and block number is checked before it is used:
+/// EUCLEAN. A view for one operation or inspection, under the mutator lock; `blocks` outlives it.
 class DirectoryIndex {
  public:
   explicit DirectoryIndex(DirectoryBlocks& blocks) : blocks_{blocks} {}
@@ -83,8 +84,8 @@ class DirectoryIndex {
   /// ENOENT if no leaf has the name.
   Result<Place> find(std::string_view name);
 
-  /// Adds a name that is not there. Splits what is full; ENOSPC when the deepest tree is. May append blocks and so change the inode
-  /// in memory.
+  /// Adds a name that is not there. Splits what is full; ENOSPC when the deepest tree is. May append blocks and so
+  /// change the inode in memory.
   Result<void> insert(Operation& operation, std::string_view name, InodeNumber inode, std::uint8_t type);
 
   /// Turns a directory of one block into an indexed one with a single leaf. Changes the inode in memory.
@@ -119,9 +120,9 @@ class DirectoryIndex {
     std::uint8_t type = 0;
     std::string_view name;
   };
-  /// The entries of a leaf and `added`, by hash.
-  Result<std::vector<LeafEntry>> sorted_entries(const IndexPath& path, const disk::Contents& leaf, const LeafEntry& added,
-                                                const NameHasher& hash_of) const;
+  /// The entries of a leaf and `added`, by hash; the names stay where they are.
+  Result<std::vector<LeafEntry>> sorted_entries(const IndexPath& path, std::span<const std::byte> leaf,
+                                                const LeafEntry& added, const NameHasher& hash_of) const;
   Result<void> pack(Operation& operation, LogicalBlock block, std::span<const LeafEntry> entries);
   Result<void> split_leaf(Operation& operation, const IndexPath& path, std::span<const LeafEntry> entries);
 

@@ -40,8 +40,10 @@ Result<void> DirectoryIndex::insert(Operation& operation, std::string_view name,
   TRY(leaf, blocks_.leaf(path.leaf));
   std::uint32_t offset = 0;
   switch (find_room(format, *leaf, format.leaf_end(), DirectoryFormat::space_for(name.size()), offset)) {
-    case BlockSearch::corrupt: return blocks_.corrupt(path.leaf, "bad entry");
-    case BlockSearch::missing: break;
+    case BlockSearch::corrupt:
+      return blocks_.corrupt(path.leaf, "bad entry");
+    case BlockSearch::missing:
+      break;
     case BlockSearch::found: {
       TRY(block, blocks_.modify(operation, path.leaf));
       place_entry(format, block, offset, name, inode, type);
@@ -50,9 +52,9 @@ Result<void> DirectoryIndex::insert(Operation& operation, std::string_view name,
     }
   }
   TRY(hash_of, hasher());
-  // A copy: if this operation has changed the leaf already, what was read is what will be written, and the names below lie in it.
-  const auto copy = std::make_shared<const std::vector<std::byte>>(*leaf);
-  TRY(entries, sorted_entries(path, copy, {hash.major, inode, type, name}, hash_of));
+  // A copy: a block that this operation has changed before is changed in place, under the names.
+  const std::vector<std::byte> kept = *leaf;
+  TRY(entries, sorted_entries(path, kept, {hash.major, inode, type, name}, hash_of));
   // Removals leave gaps that none is large enough for the name but all together are.
   if (space_of_all(entries) <= format.leaf_end()) return pack(operation, path.leaf, entries);
 
@@ -79,7 +81,7 @@ Result<void> DirectoryIndex::deepen(Operation& operation, const IndexNode& root)
   const LogicalBlock added = blocks_.count();
   TRY(node, blocks_.append(operation));
   start_node(format, node);
-  std::memcpy(node.data() + kNodePairs + 4, root.contents->data() + kRootPairs + 4, root.count * kPairSize - 4);
+  std::memmove(node.data() + kNodePairs + 4, root.contents->data() + kRootPairs + 4, root.count * kPairSize - 4);
   set_count(node, kNodePairs, root.count);
   seal_index(format, node, kNodePairs);
 
@@ -102,8 +104,8 @@ Result<void> DirectoryIndex::split_node(Operation& operation, const IndexNode& p
   TRY(upper, blocks_.append(operation));
   start_node(format, upper);
   // The first pair's hash goes to the parent; only its block number comes along.
-  std::memcpy(upper.data() + kNodePairs + 4, node.contents->data() + node.entries + stay * kPairSize + 4,
-              move * kPairSize - 4);
+  std::memmove(upper.data() + kNodePairs + 4, node.contents->data() + node.entries + stay * kPairSize + 4,
+               move * kPairSize - 4);
   set_count(upper, kNodePairs, move);
   seal_index(format, upper, kNodePairs);
 
@@ -128,11 +130,11 @@ Result<void> DirectoryIndex::add_pair(Operation& operation, const IndexNode& nod
 }
 
 Result<std::vector<DirectoryIndex::LeafEntry>> DirectoryIndex::sorted_entries(const IndexPath& path,
-                                                                              const disk::Contents& leaf,
+                                                                              std::span<const std::byte> leaf,
                                                                               const LeafEntry& added,
                                                                               const NameHasher& hash_of) const {
   std::vector<LeafEntry> entries{added};
-  EntryWalk walk{blocks_.format(), *leaf, blocks_.format().leaf_end()};
+  EntryWalk walk{blocks_.format(), leaf, blocks_.format().leaf_end()};
   while (walk.next()) {
     if (!walk.used()) continue;
     const std::uint32_t major = hash_of(walk.name).major;

@@ -90,8 +90,8 @@ class HashListing {
     return blocks_.corrupt(0, "endless index");
   }
 
-  /// Collects a leaf's entries that the cookie does not lie behind. Names that are in the wrong leaf are listed with the
-  /// hash nearest to theirs, so that each comes once and the order holds.
+  /// Collects a leaf's entries that the cookie does not lie behind. Names that are in the wrong leaf are listed with
+  /// the hash nearest to theirs, so that each comes once and the order holds.
   Result<void> gather(LogicalBlock block, const NameHasher& hash_of, std::uint32_t lowest, std::uint32_t highest) {
     TRY(contents, blocks_.leaf(block));
     if ((held_.size() + 1) * blocks_.format().block_size > kMostBytesTogether)
@@ -122,7 +122,8 @@ class HashListing {
       number = first ? (entry.key == 0 ? kFirstNameCookie : 0) : number + 1;
       const std::uint64_t place = entry.key << kNumberBits | std::min(number, kMostNumbered);
       if (place < cookie_) continue;
-      // What is beyond counting cannot be resumed at: better skipped, if a buffer ends just there, than listed for ever.
+      // What is beyond counting cannot be resumed at: better skipped, if a buffer ends just there, than listed for
+      // ever.
       const std::uint64_t next = number < kMostNumbered ? place + 1 : (entry.key + 1) << kNumberBits;
       if (!visit_({.inode = entry.inode, .type = entry.type, .name = entry.name, .next_cookie = next})) return false;
     }

@@ -45,7 +45,8 @@ void ExtentCache::drop(InodeNumber inode) {
 }
 
 void ExtentCache::put(Shard& shard, InodeNumber inode, const Facts& facts, std::span<const Run> runs) {
-  // Files are forgotten whole, in the table's own order: cheaper than keeping an order of use, and a miss costs one tree walk.
+  // Files are forgotten whole, in the table's own order: cheaper than keeping an order of use, and a miss costs one
+  // tree walk.
   while (!shard.files.empty() && (shard.runs + runs.size() > kRunsPerShard || shard.files.size() >= kFilesPerShard)) {
     auto victim = shard.files.begin();
     if (victim->first == inode && shard.files.size() > 1) ++victim;

@@ -14,8 +14,9 @@
 
 namespace worker::volume {
 
-/// Sizes and runs of files as the last finished operation left them; bounded. Any thread may look; changes are made under the
-/// mutator lock only, so that what is remembered there cannot be overtaken by an operation. A leaf in the lock order.
+/// Sizes and runs of files as the last finished operation left them; bounded. Any thread may look; changes are made
+/// under the mutator lock only, so that what is remembered there cannot be overtaken by an operation. A leaf in the
+/// lock order.
 class ExtentCache {
  public:
   struct Facts {
@@ -35,7 +36,8 @@ class ExtentCache {
   /// What was just read from the volume. Needs the mutator lock and no operation in progress.
   void remember(InodeNumber inode, const Facts& facts, std::span<const Run> runs);
 
-  /// What a committed operation changed of a file that may be known: new facts, and runs that take the place of older ones.
+  /// What a committed operation changed of a file that may be known: new facts, and runs that take the place of older
+  /// ones.
   void update(InodeNumber inode, const Facts& facts, std::span<const Run> runs);
 
   void drop(InodeNumber inode);

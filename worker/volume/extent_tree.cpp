@@ -1,6 +1,7 @@
 #include "worker/volume/extent_tree.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "worker/disk/ext2_errors.h"
 #include "worker/volume/volume.h"
@@ -10,6 +11,9 @@ namespace {
 
 /// Deeper than any tree that 2^32 blocks can need with the smallest block size.
 constexpr int kDeepest = 5;
+
+/// Extents that an inode has room for.
+constexpr std::size_t kInInode = (sizeof(ext2_inode{}.i_block) - sizeof(ext3_extent_header)) / sizeof(ext3_extent);
 
 std::uint64_t longest(RunState state) { return state == RunState::written ? kLongestWritten : kLongestUnwritten; }
 
@@ -27,11 +31,12 @@ ext2fs_extent stored(const Run& run) {
   return extent;
 }
 
-Error corrupt(int line = __builtin_LINE()) { return errno_error(EUCLEAN, "extent tree " + std::to_string(line)); }
+Error corrupt() { return errno_error(EUCLEAN, "extent tree"); }
 
 /// A node without entries, or one that is not where its parent says, shows as a failed step through the tree.
 Error tree_error(errcode_t code) {
-  if (code == EXT2_ET_EXTENT_NO_DOWN || code == EXT2_ET_EXTENT_NO_UP || code == EXT2_ET_EXTENT_NO_PREV) return corrupt();
+  if (code == EXT2_ET_EXTENT_NO_DOWN || code == EXT2_ET_EXTENT_NO_UP || code == EXT2_ET_EXTENT_NO_PREV)
+    return corrupt();
   return disk::ext2_error(code, "extent tree");
 }
 
@@ -198,6 +203,49 @@ Result<void> ExtentTree::cut(const Run& extent, LogicalBlock first, LogicalBlock
   TRY(replace(extent.part(extent.logical, first)));
   if (last == extent.end()) return {};
   return insert_here(extent.part(last, extent.end()), true);
+}
+
+Result<std::optional<ExtentTree::Few>> ExtentTree::few() {
+  ext2_extent_info info{};
+  TRY(check(ext2fs_extent_get_info(handle_, &info)));
+  if (info.max_depth == 0) return std::optional<Few>{};
+  Few found;
+  ext2fs_extent extent{};
+  errcode_t code = ext2fs_extent_get(handle_, EXT2_EXTENT_ROOT, &extent);
+  while (code == 0) {
+    if (extent.e_flags & EXT2_EXTENT_FLAGS_LEAF) {
+      if (found.extents.size() == kInInode) return std::optional<Few>{};
+      TRY(run, checked(extent));
+      found.extents.push_back(run);
+    } else if (!(extent.e_flags & EXT2_EXTENT_FLAGS_SECOND_VISIT)) {
+      if (!data_range_valid(*volume_.fs()->super, extent.e_pblk, 1)) return corrupt();
+      found.nodes.push_back(extent.e_pblk);
+    }
+    code = ext2fs_extent_get(handle_, EXT2_EXTENT_NEXT, &extent);
+  }
+  if (code != EXT2_ET_EXTENT_NO_NEXT) return tree_error(code);
+  return std::optional{std::move(found)};
+}
+
+void ExtentTree::store_in_inode(Inode& inode, const std::vector<Run>& extents) {
+  ext3_extent_header header{};
+  header.eh_magic = ext2fs_cpu_to_le16(EXT3_EXT_MAGIC);
+  header.eh_entries = ext2fs_cpu_to_le16(static_cast<__u16>(extents.size()));
+  header.eh_max = ext2fs_cpu_to_le16(kInInode);
+  auto* at = reinterpret_cast<std::byte*>(inode.raw.i_block);
+  std::memset(at, 0, sizeof inode.raw.i_block);
+  std::memcpy(at, &header, sizeof header);
+  at += sizeof header;
+  for (const Run& run : extents) {
+    ext3_extent entry{};
+    const std::uint64_t length = run.length + (run.state == RunState::unwritten ? kLongestWritten : 0);
+    entry.ee_block = ext2fs_cpu_to_le32(static_cast<__u32>(run.logical));
+    entry.ee_len = ext2fs_cpu_to_le16(static_cast<__u16>(length));
+    entry.ee_start_hi = ext2fs_cpu_to_le16(static_cast<__u16>(run.physical >> 32));
+    entry.ee_start = ext2fs_cpu_to_le32(static_cast<__u32>(run.physical));
+    std::memcpy(at, &entry, sizeof entry);
+    at += sizeof entry;
+  }
 }
 
 }  // namespace worker::volume

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "worker/volume/file_mapping.h"
 
@@ -29,6 +30,15 @@ class ExtentTree {
   Result<void> insert(Run run);
   /// Unmaps the part of `extent` (as stored) between `first` and before `last`.
   Result<void> cut(const Run& extent, LogicalBlock first, LogicalBlock last);
+
+  /// All extents, if they have room in the inode itself though they are stored in nodes.
+  struct Few {
+    std::vector<Run> extents;
+    std::vector<BlockNumber> nodes;
+  };
+  Result<std::optional<Few>> few();
+  /// Makes them the inode's only extents; the nodes are the caller's to free. No tree may be open.
+  static void store_in_inode(Inode& inode, const std::vector<Run>& extents);
 
  private:
   ExtentTree(Volume& volume, ext2_extent_handle_t handle) noexcept : volume_{volume}, handle_{handle} {}

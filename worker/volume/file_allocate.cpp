@@ -109,7 +109,8 @@ Result<void> punch(State& state, Range range, std::uint64_t size) {
       TRY(node, volume.inodes().read(range.inode));
       state.cache.drop(range.inode);
       StepBudget budget;
-      TRY(gone, FileMapping(volume, node).remove(operation, state.blocks_for(range.first), state.block_of(range.last), budget));
+      TRY(gone, FileMapping(volume, node)
+                    .remove(operation, state.blocks_for(range.first), state.block_of(range.last), budget));
       State::stamp(node);
       TRY(volume.inodes().write(operation, node));
       state.note_change(range.inode);

@@ -27,7 +27,8 @@ Result<std::size_t> read_inline(Volume& volume, InodeNumber inode, std::uint64_t
     if (offset >= size) return std::size_t{0};
     const std::size_t count = std::min<std::uint64_t>(into.size(), size - offset);
     std::fill_n(into.begin(), count, std::byte{0});
-    if (offset < stored) std::memcpy(into.data(), content.data() + offset, std::min<std::size_t>(count, stored - offset));
+    if (offset < stored)
+      std::memcpy(into.data(), content.data() + offset, std::min<std::size_t>(count, stored - offset));
     return count;
   });
 }
@@ -91,8 +92,8 @@ Result<std::uint64_t> FileData::seek(InodeNumber inode, std::uint64_t offset, in
 
 Result<void> FileData::sync(InodeNumber inode, bool data_only) {
   State& state = *state_;
-  if (state.volume.read_only()) return {};
-  if (data_only && state.changed[inode % State::kEpochs].load() <= state.durable_epoch.load())
+  if (data_only && !state.volume.read_only() &&
+      state.changed[inode % State::kEpochs].load() <= state.durable_epoch.load())
     return state.volume.device().flush();
   // Under the mutator lock: an operation is either over, and so part of the commit, or in the next epoch.
   const std::uint64_t epoch = state.volume.inspect([&] { return state.epoch.fetch_add(1); });

@@ -15,8 +15,9 @@ struct WriteFlags {
   bool kill_privileges = false;  ///< FUSE_WRITE_KILL_SUIDGID
 };
 
-/// File data moves straight between the device and the caller's memory, one device request for each run of blocks, never
-/// through the block cache. Calls take their own locks. Data is on the device before the operation that makes it reachable.
+/// File data moves straight between the device and the caller's memory, one device request for each run of blocks,
+/// never through the block cache. Calls take their own locks. Data is on the device before the operation that makes it
+/// reachable.
 class FileData {
  public:
   explicit FileData(Volume& volume);
@@ -37,8 +38,8 @@ class FileData {
   /// fsync(2), fdatasync(2): commits what this file needs, else only flushes the device.
   Result<void> sync(InodeNumber inode, bool data_only);
 
-  /// Frees up to a bounded number of blocks behind `size` as part of `operation`; true when nothing is left behind it. For
-  /// truncation and for dying inodes, whose holder must be on the orphan list until it returns true.
+  /// Frees up to a bounded number of blocks behind `size` as part of `operation`; true when nothing is left behind it.
+  /// For truncation and for dying inodes, whose holder must be on the orphan list until it returns true.
   Result<bool> free_some(Operation& operation, Inode& inode, std::uint64_t size);
 
   /// The mapping or the inode changed or died: drops what is cached of it.

@@ -142,19 +142,36 @@ Result<bool> FileMapping::remove(Operation& operation, LogicalBlock first, Logic
     TRY(uncount(removed));
     return done;
   }
-  TRY(tree, ExtentTree::open(volume_, inode_));
-  last = std::min(last, kExtentLimit);
-  while (first < last) {
-    TRY(extent, tree.before(last - 1));
-    if (!extent || extent->end() <= first) break;
-    const Run cut = extent->part(std::max(extent->logical, first), std::min(extent->end(), last));
-    if (!budget.take(*volume_.fs()->super, cut.physical, cut.length)) return false;
-    TRY(tree.cut(*extent, cut.logical, cut.end()));
-    TRY(volume_.allocator().free(operation, {cut.physical, cut.length}));
-    TRY(uncount(cut.length));
-    last = cut.logical;
+  {
+    TRY(tree, ExtentTree::open(volume_, inode_));
+    last = std::min(last, kExtentLimit);
+    while (first < last) {
+      TRY(extent, tree.before(last - 1));
+      if (!extent || extent->end() <= first) break;
+      const Run cut = extent->part(std::max(extent->logical, first), std::min(extent->end(), last));
+      if (!budget.take(*volume_.fs()->super, cut.physical, cut.length)) return false;
+      TRY(tree.cut(*extent, cut.logical, cut.end()));
+      TRY(volume_.allocator().free(operation, {cut.physical, cut.length}));
+      TRY(uncount(cut.length));
+      last = cut.logical;
+    }
   }
+  TRY(nodes, shrink(operation));
+  TRY(uncount(nodes));
   return true;
+}
+
+Result<std::uint64_t> FileMapping::shrink(Operation& operation) {
+  ExtentTree::Few few;
+  {
+    TRY(tree, ExtentTree::open(volume_, inode_));
+    TRY(found, tree.few());
+    if (!found) return std::uint64_t{0};
+    few = std::move(*found);
+  }
+  ExtentTree::store_in_inode(inode_, few.extents);
+  for (const BlockNumber node : few.nodes) TRY(volume_.allocator().free(operation, {node, 1}));
+  return few.nodes.size();
 }
 
 }  // namespace worker::volume

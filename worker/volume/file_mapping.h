@@ -50,8 +50,8 @@ class StepBudget {
  public:
   explicit StepBudget(unsigned blocks = 96) noexcept : left_{blocks} {}
 
-  /// Takes the price of freeing or allocating `length` blocks from `first` on: the bitmaps of groups not paid for just before.
-  /// False if the budget is used up; the first call of a budget always succeeds.
+  /// Takes the price of freeing or allocating `length` blocks from `first` on: the bitmaps of groups not paid for just
+  /// before. False if the budget is used up; the first call of a budget always succeeds.
   bool take(const ext2_super_block& super, BlockNumber first, std::uint64_t length) noexcept;
   bool take(unsigned blocks) noexcept;
 
@@ -64,8 +64,8 @@ class StepBudget {
   std::uint64_t last_group_ = ~std::uint64_t{0};
 };
 
-/// The mapping of one inode: a view for one operation or inspection, under the mutator lock. Changes `inode` in memory (its
-/// block map and its count of blocks); the caller writes it. Corrupt structures give EUCLEAN.
+/// The mapping of one inode: a view for one operation or inspection, under the mutator lock. Changes `inode` in memory
+/// (its block map and its count of blocks); the caller writes it. Corrupt structures give EUCLEAN.
 class FileMapping {
  public:
   FileMapping(Volume& volume, Inode& inode) noexcept : volume_{volume}, inode_{inode} {}
@@ -77,8 +77,8 @@ class FileMapping {
   /// How many blocks the kind of mapping, and the counters of the inode, can address.
   LogicalBlock limit() const noexcept;
 
-  /// The runs from `first` on, holes included, without gaps. At least one unless `first` is at the limit; where the array is
-  /// not filled and the limit not reached, a later call goes on behind the last one.
+  /// The runs from `first` on, holes included, without gaps. At least one unless `first` is at the limit; where the
+  /// array is not filled and the limit not reached, a later call goes on behind the last one.
   Result<std::size_t> runs(LogicalBlock first, std::span<Run> into);
 
   /// Where the block `logical` is best allocated: behind the one mapped before it.
@@ -87,16 +87,19 @@ class FileMapping {
   /// Maps allocated blocks where there was a hole. Only files with extents take unwritten runs.
   Result<void> insert(Operation& operation, const Run& run);
 
-  /// Marks what is mapped between `first` and before `last` as `state`; blocks stay where they are. Returns how far it got within
-  /// the budget. Only for files with extents.
+  /// Marks what is mapped between `first` and before `last` as `state`; blocks stay where they are. Returns how far it
+  /// got within the budget. Only for files with extents.
   Result<LogicalBlock> convert(Operation& operation, LogicalBlock first, LogicalBlock last, RunState state,
                                StepBudget& budget);
 
-  /// Unmaps and frees what is mapped between `first` and before `last`, from the end on, within the budget; true when nothing
-  /// is left there.
+  /// Unmaps and frees what is mapped between `first` and before `last`, from the end on, within the budget; true when
+  /// nothing is left there.
   Result<bool> remove(Operation& operation, LogicalBlock first, LogicalBlock last, StepBudget& budget);
 
  private:
+  /// Moves the few extents left of a tree into the inode; returns how many nodes that freed.
+  Result<std::uint64_t> shrink(Operation& operation);
+
   Volume& volume_;
   Inode& inode_;
 };

@@ -16,8 +16,8 @@ struct FileData::State {
   struct Gate {
     /// Guards the file's mapping and size against every other change of them.
     std::mutex mapping;
-    /// Held shared while bytes travel to or from blocks that the mapping showed, alone while such blocks are taken away: a
-    /// transfer under way must be over before its blocks can become another file's.
+    /// Held shared while bytes travel to or from blocks that the mapping showed, alone while such blocks are taken
+    /// away: a transfer under way must be over before its blocks can become another file's.
     std::shared_mutex transfer;
   };
 

@@ -161,7 +161,8 @@ Result<void> Writer::plan_hole(const Run& hole, BlockNumber goal) {
   return {};
 }
 
-Result<BlockNumber> Writer::reserve(LogicalBlock logical, BlockNumber goal, std::uint64_t wanted, std::uint64_t& count) {
+Result<BlockNumber> Writer::reserve(LogicalBlock logical, BlockNumber goal, std::uint64_t wanted,
+                                    std::uint64_t& count) {
   const auto attempt = [&] {
     return volume_.inspect([&]() -> Result<BlockRange> {
       if (volume_.read_only()) return errno_error(EROFS);
@@ -238,9 +239,8 @@ Result<void> Writer::change(Operation& operation, std::uint64_t reached) {
   TRY(volume_.inodes().write(operation, node));
   if (grows || !runs.empty()) state_.note_change(inode_);
   const ExtentCache::Facts facts{.size = node.size(), .limit = facts_.limit, .modified = node.modified()};
-  operation.on_commit([&cache = state_.cache, inode = inode_, facts, known = std::move(runs)] {
-    cache.update(inode, facts, known);
-  });
+  operation.on_commit(
+      [&cache = state_.cache, inode = inode_, facts, known = std::move(runs)] { cache.update(inode, facts, known); });
   return {};
 }
 

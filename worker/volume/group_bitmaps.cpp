@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "worker/volume/superblock.h"
 #include "worker/volume/volume.h"
 
 namespace worker::volume {
@@ -54,14 +55,6 @@ std::uint32_t GroupBitmaps::block_count(std::uint32_t group) const noexcept {
 
 bool GroupBitmaps::flags_count() const noexcept { return ext2fs_has_group_desc_csum(volume_.fs()) != 0; }
 
-Result<BlockNumber> GroupBitmaps::in_volume(BlockNumber location) const {
-  ext2_super_block* super = volume_.fs()->super;
-  if (location <= super->s_first_data_block || location >= ext2fs_blocks_count(super)) {
-    return errno_error(EUCLEAN, "group descriptor: bitmap outside the volume");
-  }
-  return location;
-}
-
 template <typename Make, typename Check>
 Result<disk::Contents> GroupBitmaps::load(Kind& kind, std::uint32_t group, BlockNumber location, bool unused,
                                           const char* name, Make make, Check check) {
@@ -69,9 +62,9 @@ Result<disk::Contents> GroupBitmaps::load(Kind& kind, std::uint32_t group, Block
   if (const auto bad = kind.unusable.find(group); bad != kind.unusable.end()) return errno_error(bad->second, what());
 
   auto contents = [&]() -> Result<disk::Contents> {
-    TRY(block, in_volume(location));
+    TRY(volume_.superblock().check_group(group));
     if (unused && flags_count()) return disk::Contents{std::make_shared<const std::vector<std::byte>>(make())};
-    return volume_.cache().read(block);
+    return volume_.cache().read(location);
   }();
   if (contents.ok() && kind.believed.contains(group)) return contents;
 
@@ -112,7 +105,7 @@ Result<void> GroupBitmaps::check_blocks(std::uint32_t group, std::span<const std
   const BitmapView view{.bits = bitmap, .size = block_count(group)};
   if (count_free(view) != ext2fs_bg_free_blocks_count(fs, group)) return errno_error(EUCLEAN);
   bool marked = true;
-  for_each_metadata(group, [&](BitRun run) { marked = marked && all_set(bitmap, run); });
+  for_each_metadata(group, Growth::left_out, [&](BitRun run) { marked = marked && all_set(bitmap, run); });
   if (!marked) return errno_error(EUCLEAN);
   return {};
 }
@@ -127,7 +120,7 @@ Result<void> GroupBitmaps::check_inodes(std::uint32_t group, std::span<const std
   return {};
 }
 
-void GroupBitmaps::for_each_metadata(std::uint32_t group, const VisitRun& visit) const {
+void GroupBitmaps::for_each_metadata(std::uint32_t group, Growth growth, const VisitRun& visit) const {
   ext2_filsys fs = volume_.fs();
   const BlockNumber start = first_block(group);
   const std::uint32_t size = block_count(group);
@@ -138,9 +131,9 @@ void GroupBitmaps::for_each_metadata(std::uint32_t group, const VisitRun& visit)
   blk64_t super_block = 0, old_descriptors = 0, new_descriptors = 0;
   ext2fs_super_and_bgd_loc2(fs, group, &super_block, &old_descriptors, &new_descriptors, nullptr);
   if (super_block != 0 || group == 0) report(super_block, 1);
-  const std::uint64_t old_count = ext2fs_has_feature_meta_bg(fs->super)
-                                      ? fs->super->s_first_meta_bg
-                                      : fs->desc_blocks + fs->super->s_reserved_gdt_blocks;
+  const bool meta_groups = ext2fs_has_feature_meta_bg(fs->super) != 0;
+  std::uint64_t old_count = meta_groups ? fs->super->s_first_meta_bg : fs->desc_blocks;
+  if (!meta_groups && growth == Growth::included) old_count += fs->super->s_reserved_gdt_blocks;
   if (old_descriptors != 0) report(old_descriptors, old_count);
   if (new_descriptors != 0) report(new_descriptors, 1);
 
@@ -155,7 +148,7 @@ void GroupBitmaps::for_each_metadata(std::uint32_t group, const VisitRun& visit)
 
 bool GroupBitmaps::touches_metadata(std::uint32_t group, BitRun run) const {
   bool touched = false;
-  for_each_metadata(group, [&](BitRun metadata) {
+  for_each_metadata(group, Growth::included, [&](BitRun metadata) {
     touched = touched || (run.first < metadata.first + metadata.count && metadata.first < run.first + run.count);
   });
   return touched;
@@ -166,7 +159,7 @@ std::vector<std::byte> GroupBitmaps::make_block_bitmap(std::uint32_t group) cons
   std::vector<std::byte> bitmap(volume_.fs()->blocksize);
   const std::uint32_t size = block_count(group);
   set_bits(bitmap, {size, bits - size});
-  for_each_metadata(group, [&](BitRun run) { set_bits(bitmap, run); });
+  for_each_metadata(group, Growth::included, [&](BitRun run) { set_bits(bitmap, run); });
   return bitmap;
 }
 

@@ -45,7 +45,10 @@ class GroupBitmaps {
 
  private:
   using VisitRun = std::function<void(BitRun)>;
-  void for_each_metadata(std::uint32_t group, const VisitRun& visit) const;
+  /// The blocks kept for a growing descriptor table: in use on a sound volume, but their number is only as good as the
+  /// superblock's word, so that a bitmap is not judged by them.
+  enum class Growth : std::uint8_t { included, left_out };
+  void for_each_metadata(std::uint32_t group, Growth growth, const VisitRun& visit) const;
   std::vector<std::byte> make_block_bitmap(std::uint32_t group) const;
   std::vector<std::byte> make_inode_bitmap() const;
   Result<void> check_blocks(std::uint32_t group, std::span<const std::byte> bitmap) const;
@@ -60,7 +63,6 @@ class GroupBitmaps {
   template <typename Make, typename Check>
   Result<disk::Contents> load(Kind& kind, std::uint32_t group, BlockNumber location, bool unused, const char* name,
                               Make make, Check check);
-  Result<BlockNumber> in_volume(BlockNumber location) const;
 
   Volume& volume_;
   Kind blocks_, inodes_;

@@ -7,8 +7,8 @@ namespace worker::volume {
 
 /// The root block begins like a directory's first block: "." in 12 bytes, then ".." with the rest of the block as its
 /// record. Behind the name of ".." comes the root's information at byte 24 (reserved zeros, hash version, length of
-/// the information, levels, flags), then the pairs. Any other node looks like one unused record, and pairs begin behind its header.
-/// With metadata_csum the space of the last pair holds the checksum.
+/// the information, levels, flags), then the pairs. Any other node looks like one unused record, and pairs begin behind
+/// its header. With metadata_csum the space of the last pair holds the checksum.
 inline constexpr std::uint32_t kDotLength = 12;
 inline constexpr std::uint32_t kRootInfo = 24;
 inline constexpr std::uint32_t kRootInfoLength = 8;

@@ -7,8 +7,9 @@
 
 namespace worker::volume {
 
-/// The pointers of one inode: 12 direct ones, then one each to a tree of one, two and three levels of indirect blocks, each full
-/// of little-endian 32-bit block numbers. For one operation or inspection. Counts the indirect blocks in the inode, not the data.
+/// The pointers of one inode: 12 direct ones, then one each to a tree of one, two and three levels of indirect blocks,
+/// each full of little-endian 32-bit block numbers. For one operation or inspection. Counts the indirect blocks in the
+/// inode, not the data.
 class IndirectMap {
  public:
   IndirectMap(Volume& volume, Inode& inode) noexcept;
@@ -18,13 +19,14 @@ class IndirectMap {
   Result<std::size_t> runs(LogicalBlock first, std::span<Run> into);
   Result<void> insert(Operation& operation, const Run& run);
 
-  /// Unmaps and frees from the end on, data and emptied indirect blocks; true when nothing is left between the two. `removed`
-  /// counts the data blocks.
+  /// Unmaps and frees from the end on, data and emptied indirect blocks; true when nothing is left between the two.
+  /// `removed` counts the data blocks.
   Result<bool> remove(Operation& operation, LogicalBlock first, LogicalBlock last, StepBudget& budget,
                       std::uint64_t& removed);
 
  private:
-  /// Where the pointer of a logical block hangs: the slot in the inode, and how many levels of indirect blocks lie below it.
+  /// Where the pointer of a logical block hangs: the slot in the inode, and how many levels of indirect blocks lie
+  /// below it.
   struct Place {
     std::size_t slot;
     unsigned levels;

@@ -1,13 +1,15 @@
 #include "worker/volume/inodes.h"
 
-#include <sys/auxv.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <string>
 
+#include "worker/disk/crc32c.h"
 #include "worker/volume/allocator.h"
+#include "worker/volume/file_data.h"
 #include "worker/volume/orphans.h"
 #include "worker/volume/volume.h"
 
@@ -44,21 +46,31 @@ void start_extent_tree(ext2_inode_large& raw) noexcept {
   std::memcpy(raw.i_block, &header, sizeof header);
 }
 
-/// Unpredictable enough for what generations are for, without a system call the sandbox would have to allow.
-std::uint64_t random_seed() noexcept {
+/// Generations have to differ from those of the same inode number's earlier lives; nobody has to be unable to guess
+/// them. So nothing secret goes in, which they would give away.
+std::uint64_t generation_seed(const ext2_super_block& super) noexcept {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
   std::uint64_t seed = 0;
-  if (const auto* from_kernel = reinterpret_cast<const void*>(::getauxval(AT_RANDOM))) {
-    std::memcpy(&seed, from_kernel, sizeof seed);
-  }
-  const Timestamp now = Timestamp::now();
-  return seed ^ static_cast<std::uint64_t>(now.seconds) << 30 ^ now.nanoseconds;
+  std::memcpy(&seed, super.s_hash_seed, sizeof seed);
+  return seed ^ static_cast<std::uint64_t>(std::chrono::nanoseconds{since_epoch}.count());
 }
 
 Error bad_inode(int error, InodeNumber number) { return errno_error(error, "inode " + std::to_string(number)); }
 
 }  // namespace
 
-Inodes::Inodes(Volume& volume) : volume_{volume}, random_{random_seed()} {
+Inodes::Inodes(Volume& volume)
+    : volume_{volume},
+      geometry_{.inodes = volume.fs()->super->s_inodes_count,
+                .per_group = volume.fs()->super->s_inodes_per_group,
+                .inode_size = static_cast<std::uint32_t>(EXT2_INODE_SIZE(volume.fs()->super)),
+                .block_size = volume.fs()->blocksize,
+                .first_block = volume.fs()->super->s_first_data_block,
+                .blocks = ext2fs_blocks_count(volume.fs()->super),
+                .checksums = ext2fs_has_feature_metadata_csum(volume.fs()->super) != 0,
+                .huge_files = ext2fs_has_feature_huge_file(volume.fs()->super) != 0,
+                .seed = volume.fs()->csum_seed},
+      random_{generation_seed(*volume.fs()->super)} {
   tables_.reserve(volume.fs()->group_desc_count);
   for (dgrp_t group = 0; group < volume.fs()->group_desc_count; ++group) {
     tables_.push_back(ext2fs_inode_table_loc(volume.fs(), group));
@@ -66,55 +78,67 @@ Inodes::Inodes(Volume& volume) : volume_{volume}, random_{random_seed()} {
 }
 
 Result<Inodes::Place> Inodes::find(InodeNumber number) const {
-  ext2_filsys fs = volume_.fs();
-  if (number == 0 || number > fs->super->s_inodes_count) return errno_error(ESTALE);
-  const std::uint32_t group = (number - 1) / fs->super->s_inodes_per_group;
+  if (number == 0 || number > geometry_.inodes) return errno_error(ESTALE);
+  const std::uint32_t group = (number - 1) / geometry_.per_group;
   if (group >= tables_.size()) return errno_error(ESTALE);
-  const std::uint64_t byte = std::uint64_t{(number - 1) % fs->super->s_inodes_per_group} * EXT2_INODE_SIZE(fs->super);
-  const BlockNumber block = tables_[group] + byte / fs->blocksize;
-  if (tables_[group] <= fs->super->s_first_data_block || block >= ext2fs_blocks_count(fs->super)) {
+  const std::uint64_t byte = std::uint64_t{(number - 1) % geometry_.per_group} * geometry_.inode_size;
+  const BlockNumber block = tables_[group] + byte / geometry_.block_size;
+  if (tables_[group] <= geometry_.first_block || block < tables_[group] || block >= geometry_.blocks) {
     return errno_error(EUCLEAN, "inode table of group " + std::to_string(group));
   }
-  return Place{block, static_cast<std::uint32_t>(byte % fs->blocksize)};
+  return Place{block, static_cast<std::uint32_t>(byte % geometry_.block_size)};
+}
+
+bool Inodes::checksum_matches(InodeNumber number, std::span<const std::byte> stored) const noexcept {
+  if (!geometry_.checksums) return true;
+  constexpr std::size_t kLow = offsetof(ext2_inode_large, osd2.linux2.l_i_checksum_lo);
+  constexpr std::size_t kHigh = offsetof(ext2_inode_large, i_checksum_hi);
+  constexpr std::byte kBlank[2] = {};
+  const auto half_at = [&](std::size_t offset) {
+    std::uint16_t value = 0;
+    std::memcpy(&value, stored.data() + offset, sizeof value);
+    return value;
+  };
+
+  const auto number_bytes = std::as_bytes(std::span{&number, 1});
+  const auto generation = stored.subspan(offsetof(ext2_inode_large, i_generation), sizeof(std::uint32_t));
+  std::uint32_t sum = disk::crc32c(disk::crc32c(geometry_.seed, number_bytes), generation);
+  sum = disk::crc32c(disk::crc32c(sum, stored.first(kLow)), kBlank);
+  const auto rest = stored.subspan(kLow + sizeof kBlank);
+  const bool has_high = stored.size() > std::size_t{EXT2_GOOD_OLD_INODE_SIZE} &&
+                        std::size_t{EXT2_GOOD_OLD_INODE_SIZE} + half_at(offsetof(ext2_inode_large, i_extra_isize)) >=
+                            kHigh + sizeof kBlank;
+  if (!has_high) return (disk::crc32c(sum, rest) & 0xffff) == half_at(kLow);
+  sum = disk::crc32c(sum, rest.first(kHigh - kLow - sizeof kBlank));
+  sum = disk::crc32c(disk::crc32c(sum, kBlank), stored.subspan(kHigh + sizeof kBlank));
+  return sum == (half_at(kLow) | std::uint32_t{half_at(kHigh)} << 16);
 }
 
 Result<Inode> Inodes::read_stored(InodeNumber number) const {
   TRY(place, find(number));
   TRY(contents, volume_.cache().read(place.block));
-  ext2_filsys fs = volume_.fs();
-  const std::size_t inode_size = EXT2_INODE_SIZE(fs->super);
-
-  // The library's checksum functions blank the checksum fields while they sum: never in the cached block.
-  alignas(ext2_inode_large) std::byte stack_copy[1024];
-  std::vector<std::byte> heap_copy;
-  std::byte* copy = stack_copy;
-  if (inode_size > sizeof stack_copy) {
-    heap_copy.resize(inode_size);
-    copy = heap_copy.data();
-  }
-  std::memcpy(copy, contents->data() + place.offset, inode_size);
+  const std::size_t inode_size = geometry_.inode_size;
+  const std::span<const std::byte> stored = std::span{*contents}.subspan(place.offset, inode_size);
 
   Inode inode;
   inode.number = number;
-  std::memcpy(&inode.raw, copy, std::min(inode_size, sizeof inode.raw));
+  std::memcpy(&inode.raw, stored.data(), std::min(inode_size, sizeof inode.raw));
   if (inode_size == EXT2_GOOD_OLD_INODE_SIZE) inode.raw.i_extra_isize = 0;
   if (inode.raw.i_mode == 0) return errno_error(ESTALE);
   if (!plausible_extra(inode.raw.i_extra_isize, inode_size)) return bad_inode(EUCLEAN, number);
-  if (!ext2fs_inode_csum_verify(fs, number, reinterpret_cast<ext2_inode_large*>(copy))) {
-    return bad_inode(EUCLEAN, number);
-  }
+  if (!checksum_matches(number, stored)) return bad_inode(EUCLEAN, number);
   const std::size_t fields = field_bytes(inode.raw, inode_size);
   std::memset(reinterpret_cast<std::byte*>(&inode.raw) + fields, 0, sizeof inode.raw - fields);
   // Of an orphan i_dtime is the next inode number; greater values are the time at which a freed inode was freed.
-  if (inode.links() == 0 && inode.raw.i_dtime > fs->super->s_inodes_count) return errno_error(ESTALE);
+  if (inode.links() == 0 && inode.raw.i_dtime > geometry_.inodes) return errno_error(ESTALE);
   return inode;
 }
 
 Result<Inode> Inodes::read(InodeNumber number) {
   ext2_filsys fs = volume_.fs();
-  if (number == 0 || number > fs->super->s_inodes_count) return errno_error(ESTALE);
+  if (number == 0 || number > geometry_.inodes) return errno_error(ESTALE);
   if (ext2fs_has_group_desc_csum(fs)) {
-    const std::uint32_t per_group = fs->super->s_inodes_per_group;
+    const std::uint32_t per_group = geometry_.per_group;
     const std::uint32_t group = (number - 1) / per_group;
     const bool never_used =
         ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) ||
@@ -188,11 +212,13 @@ Result<Inode> Inodes::create(Operation& operation, const Inode& parent, const Ne
   inode.set_changed(now);
   inode.set_born(now);
   TRY(write(operation, inode));
+  // Nothing is known of the number's former bearer, and fdatasync of this one must commit.
+  volume_.files().forget(number);
   return inode;
 }
 
 Result<void> Inodes::destroy(Operation& operation, Inode& inode) {
-  const InodeNumber last = volume_.fs()->super->s_inodes_count;
+  const InodeNumber last = geometry_.inodes;
   const auto now = static_cast<std::uint32_t>(std::clamp<std::int64_t>(Timestamp::now().seconds, 0, UINT32_MAX));
   inode.raw.i_dtime = std::max(now, last == UINT32_MAX ? last : last + 1);
   inode.raw.i_links_count = 0;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "worker/disk/ext2fs.h"
@@ -85,9 +86,19 @@ class Inodes {
   std::uint32_t next_generation() noexcept;
   Result<void> apply(Operation& operation, Inode& inode, const AttributeChange& change);
 
+  bool checksum_matches(InodeNumber number, std::span<const std::byte> stored) const noexcept;
+
+  /// Copied from the superblock, whose bytes an operation that fails puts back, so that readers need no lock.
+  struct Geometry {
+    std::uint32_t inodes, per_group, inode_size, block_size;
+    BlockNumber first_block, blocks;
+    bool checksums, huge_files;
+    std::uint32_t seed;  ///< of checksums
+  };
+
   Volume& volume_;
-  std::vector<BlockNumber>
-      tables_;  ///< of each group: where its inode table starts, copied so that readers need no lock
+  const Geometry geometry_;
+  std::vector<BlockNumber> tables_;  ///< of each group: where its inode table starts
   std::uint64_t random_;
 };
 

@@ -92,7 +92,8 @@ Result<std::span<std::byte>> MappedBlocks::append(Operation& operation, disk::Bl
 }
 
 Error MappedBlocks::corrupt(LogicalBlock block, const char* what) const {
-  return errno_error(EUCLEAN, "inode " + std::to_string(inode_.number) + ", block " + std::to_string(block) + ": " + what);
+  return errno_error(EUCLEAN,
+                     "inode " + std::to_string(inode_.number) + ", block " + std::to_string(block) + ": " + what);
 }
 
 }  // namespace worker::volume

@@ -9,8 +9,8 @@
 
 namespace worker::volume {
 
-/// Finds, reads, changes and adds such blocks, by extents or by indirect blocks. Remembers what it found, so it must not outlive
-/// the operation or inspection that made it. Under the mutator lock.
+/// Finds, reads, changes and adds such blocks, by extents or by indirect blocks. Remembers what it found, so it must
+/// not outlive the operation or inspection that made it. Under the mutator lock.
 class MappedBlocks {
  public:
   MappedBlocks(Volume& volume, Inode& inode) : volume_{volume}, inode_{inode} {}

@@ -83,7 +83,8 @@ constexpr Word kHonoured[] = {
 /// Words of kernel ext4 that tune what works differently here, and cost no promise when they are left out. With '='
 /// they take any value.
 constexpr std::string_view kIgnored[] = {
-    "data=",
+    "data=ordered",
+    "data=writeback",
     "data_err=",
     "barrier",
     "barrier=",
@@ -172,7 +173,7 @@ constexpr std::string_view kNotOurs[] = {
     "kernel_cache", "auto_cache",    "auto_unmount", "max_read=",  "blksize=",
     "rootmode=",    "user_id=",      "group_id=",    "fd=",        "context=",
     "fscontext=",   "defcontext=",   "rootcontext=", "seclabel",   "remount",
-    "loop",         "loop=",         "noloop",
+    "loop",         "loop=",         "noloop",       "sloppy",
 };
 
 bool among(std::span<const std::string_view> list, std::string_view name, std::string_view whole) {
@@ -187,30 +188,43 @@ Result<void> take(MountOptions& options, std::string_view word) {
   const auto* known = std::ranges::find_if(kHonoured, [name](const Word& one) { return one.name == name; });
   if (known != std::end(kHonoured)) {
     if (known->apply(options, value)) return {};
-    return errno_error(EINVAL, "option '" + std::string{word} + "'");
+    return errno_error(EINVAL, std::string{word});
   }
   if (among(kIgnored, name, word)) {
     options.ignored.emplace_back(word);
     return {};
   }
   if (among(kNotOurs, name, word) || word.starts_with("x-") || word.starts_with("X-")) return {};
-  return errno_error(EINVAL, "unknown option '" + std::string{word} + "'");
+  if (options.sloppy) {
+    options.ignored.emplace_back(word);
+    return {};
+  }
+  return errno_error(EINVAL, std::string{word});
+}
+
+/// Takes the next word off the front of a comma list. Quotes may hold commas, as in SELinux contexts.
+std::string_view take_word(std::string_view& text) {
+  std::size_t end = 0;
+  for (bool quoted = false; end < text.size() && (quoted || text[end] != ','); ++end)
+    if (text[end] == '"') quoted = !quoted;
+  const std::string_view word = text.substr(0, end);
+  text.remove_prefix(std::min(text.size(), end + 1));
+  return word;
+}
+
+bool asks_for_sloppiness(std::string_view text) {
+  while (!text.empty())
+    if (take_word(text) == "sloppy") return true;
+  return false;
 }
 
 }  // namespace
 
 Result<MountOptions> parse_mount_options(std::string_view text) {
   MountOptions options;
-  while (!text.empty()) {
-    // Quotes may hold commas, as in SELinux contexts.
-    std::size_t end = 0;
-    for (bool quoted = false; end < text.size() && (quoted || text[end] != ','); ++end)
-      if (text[end] == '"') quoted = !quoted;
-    const std::string_view word = text.substr(0, end);
-    text.remove_prefix(std::min(text.size(), end + 1));
-    if (word.empty()) continue;
-    TRY(take(options, word));
-  }
+  options.sloppy = asks_for_sloppiness(text);  // wherever it stands, it holds for the whole line
+  while (!text.empty())
+    if (const std::string_view word = take_word(text); !word.empty()) TRY(take(options, word));
   // Whatever comes later on the line: without replay nothing may be written.
   if (options.no_recovery) options.read_only = true;
   return options;

@@ -11,8 +11,9 @@ namespace worker::volume {
 
 class Volume;
 
-/// Each call is one operation of the volume. The Attributes they return lend the kernel one reference of the inode (References),
-/// taken under the same lock that found it; the caller gives it back if the reply does not reach the kernel.
+/// Each call is one operation of the volume. The Attributes they return lend the kernel one reference of the inode
+/// (References), taken under the same lock that found it; the caller gives it back if the reply does not reach the
+/// kernel.
 class Names {
  public:
   explicit Names(Volume& volume) : volume_{volume} {}
@@ -20,12 +21,14 @@ class Names {
   Result<Attributes> lookup(InodeNumber directory, std::string_view name);
   /// Regular files, directories, devices, FIFOs and sockets. EEXIST, ENAMETOOLONG, EMLINK, ENOSPC, EDQUOT.
   Result<Attributes> create(InodeNumber directory, std::string_view name, const NewInode& wanted);
-  Result<Attributes> symlink(InodeNumber directory, std::string_view name, std::string_view target, const NewInode& wanted);
+  Result<Attributes> symlink(InodeNumber directory, std::string_view name, std::string_view target,
+                             const NewInode& wanted);
   Result<Attributes> link(InodeNumber inode, InodeNumber directory, std::string_view name);
   Result<void> unlink(InodeNumber directory, std::string_view name);
   Result<void> remove_directory(InodeNumber directory, std::string_view name);
   /// Plain rename(2), RENAME_NOREPLACE and RENAME_EXCHANGE; other flags EINVAL.
-  Result<void> rename(InodeNumber from, std::string_view name, InodeNumber to, std::string_view new_name, unsigned flags);
+  Result<void> rename(InodeNumber from, std::string_view name, InodeNumber to, std::string_view new_name,
+                      unsigned flags);
   Result<std::string> read_link(InodeNumber inode);
 
   /// An entry as READDIR and READDIRPLUS see it. With `with_attributes` each visited entry but "." and ".." lends a

@@ -12,7 +12,8 @@
 namespace worker::volume {
 namespace {
 
-/// The kernel has checked, on its own tree, that no directory moves below itself; this many steps catch what it cannot see.
+/// The kernel has checked, on its own tree, that no directory moves below itself; this many steps catch what it cannot
+/// see.
 constexpr int kDeepestCheck = 1024;
 
 /// One name of the two, the directory it is or shall be in, and what it names.

@@ -19,7 +19,8 @@ Result<Inode> changeable_directory(Volume& volume, InodeNumber number);
 
 Result<std::optional<DirectoryEntry>> find_if_there(Directory& directory, std::string_view name);
 
-/// The inode of an entry. EUCLEAN when it is none that a name can have: reserved, unused, deleted, or another directory's root.
+/// The inode of an entry. EUCLEAN when it is none that a name can have: reserved, unused, deleted, or another
+/// directory's root.
 Result<Inode> inode_of(Volume& volume, const DirectoryEntry& entry);
 
 /// The rules of append-only and immutable files for removing or replacing a name. EPERM.
@@ -40,11 +41,13 @@ std::uint32_t mode_of_type(std::uint8_t type) noexcept;
 /// Sets both times of a directory whose names changed, and writes it.
 Result<void> write_changed(Operation& operation, Inode& directory, Timestamp now);
 
-/// A name went away: one link less, or none for a directory; puts the inode on the orphan list with the last, and writes it.
+/// A name went away: one link less, or none for a directory; puts the inode on the orphan list with the last, and
+/// writes it.
 Result<void> drop_link(Operation& operation, Inode& inode, Timestamp now);
 
-/// Behind an operation whose drop_link() took the last name of inode `dead` (0: of none): frees it unless the kernel still knows
-/// it. What cannot be freed now stays on the orphan list; the name is gone all the same. Takes its own locks.
+/// Behind an operation whose drop_link() took the last name of inode `dead` (0: of none): frees it unless the kernel
+/// still knows it. What cannot be freed now stays on the orphan list; the name is gone all the same. Takes its own
+/// locks.
 void release_if_unused(Volume& volume, InodeNumber dead);
 
 }  // namespace worker::volume

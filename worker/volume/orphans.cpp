@@ -133,7 +133,8 @@ Result<void> Orphans::forget_list(Operation& operation) {
 }
 
 Result<void> Orphans::clean_up() {
-  if (head() == 0) return {};
+  // Writing again after remount,ro: the list in memory is the one on the disk, and who is on it may be in use.
+  if (head() == 0 || !links_.empty()) return {};
   const bool has_errors = (volume_.fs()->super->s_state & EXT2_ERROR_FS) != 0;
   // As kernel ext4: what a damaged volume calls orphans may be anybody's. e2fsck finds them all the same.
   if (has_errors) return volume_.mutate([&](Operation& operation) { return forget_list(operation); });

@@ -28,7 +28,7 @@ class Orphans {
   /// each an operation; takes its own locks.
   Result<void> release(InodeNumber inode);
 
-  /// Frees what an earlier mount left on the list. Called once by start_writing(); takes its own locks. A chain that
+  /// Frees what an earlier mount left on the list. Called when writing starts; takes its own locks. A chain that
   /// does not hold together is cut where it breaks, and that is recorded as damage. On a volume marked as having errors
   /// nothing is freed.
   Result<void> clean_up();

@@ -190,7 +190,7 @@ std::uint64_t Superblock::compute_overhead() {
     // In meta groups the first, second and last of each set of groups carry the set's one descriptor block.
     const std::uint32_t place = group % per_block;
     if (!meta_groups || group / per_block < super().s_first_meta_bg)
-      blocks += copy ? plain : 0;
+      blocks += copy ? plain + super().s_reserved_gdt_blocks : 0;
     else if (place == 0 || place == 1 || place == per_block - 1)
       ++blocks;
   }

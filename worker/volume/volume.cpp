@@ -26,6 +26,19 @@ ErrorPolicy policy(const MountOptions& options, const ext2_super_block& super) {
   return super.s_errors == EXT2_ERRORS_RO ? ErrorPolicy::remount_read_only : ErrorPolicy::go_on;
 }
 
+/// What libext2fs does not ask of a superblock but whoever works with bitmaps and inode numbers relies on.
+bool consistent(const ext2_filsys fs) {
+  ext2_super_block& super = *fs->super;
+  const std::uint32_t bits = fs->blocksize * 8;
+  const bool boot_block_apart = fs->blocksize == EXT2_MIN_BLOCK_SIZE && fs->cluster_ratio_bits == 0;
+  const bool dynamic = super.s_rev_level != EXT2_GOOD_OLD_REV;
+  return super.s_first_data_block == (boot_block_apart ? 1U : 0U) && super.s_clusters_per_group <= bits &&
+         super.s_inodes_per_group <= bits && super.s_inodes_count >= EXT2_GOOD_OLD_FIRST_INO &&
+         (!dynamic || (super.s_first_ino >= EXT2_GOOD_OLD_FIRST_INO && super.s_first_ino <= super.s_inodes_count)) &&
+         ext2fs_r_blocks_count(&super) <= ext2fs_blocks_count(&super) &&
+         super.s_reserved_gdt_blocks <= fs->blocksize / 4;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const MountOptions& options) {
@@ -44,12 +57,6 @@ Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const Mo
   volume->collect_warnings();
   TRY(volume->make_parts());
   return volume;
-}
-
-Volume::Volume(disk::BlockDevice& device, const MountOptions& options) : device_{device}, options_{options} {}
-
-Volume::~Volume() {
-  if (fs_ != nullptr) ext2fs_free(fs_);
 }
 
 Result<void> Volume::read_geometry(ext2_super_block& super) {
@@ -80,6 +87,7 @@ Result<void> Volume::open_library() {
     fs_ = nullptr;
     return disk::ext2_error(failed, "the superblock cannot be used");
   }
+  if (!consistent(fs_)) return errno_error(EUCLEAN, "the superblock's numbers contradict each other");
   superblock_ = std::make_unique<Superblock>(fs_, *cache_);
   // The root's group serves every mount: what is wrong there is better said now.
   TRY(superblock_->check_group(0));
@@ -129,7 +137,8 @@ SpaceUsage Volume::space() {
   // Beside root's share kernel ext4 keeps a few blocks for extents that split; numbers are to agree with its.
   std::uint64_t kept = ext2fs_r_blocks_count(&super);
   if (ext2fs_has_feature_extents(fs_->super))
-    kept += std::min<std::uint64_t>(ext2fs_blocks_count(&super) / 50, 4096 << fs_->cluster_ratio_bits);
+    kept += std::min<std::uint64_t>((ext2fs_blocks_count(&super) >> fs_->cluster_ratio_bits) / 50, 4096)
+            << fs_->cluster_ratio_bits;
   usage.available_blocks = usage.free_blocks > kept ? usage.free_blocks - kept : 0;
   usage.inodes = super.s_inodes_count;
   usage.free_inodes = super.s_free_inodes_count;

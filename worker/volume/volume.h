@@ -196,14 +196,13 @@ class Volume {
   std::unique_ptr<disk::Committer> committer_;
   ext2_filsys fs_ = nullptr;
   std::unique_ptr<Superblock> superblock_;
-  // Shared pointers for their erased deleters: this header need not know the parts.
-  std::shared_ptr<Allocator> allocator_;
-  std::shared_ptr<References> references_;
-  std::shared_ptr<Inodes> inodes_;
-  std::shared_ptr<Orphans> orphans_;
-  std::shared_ptr<Xattrs> xattrs_;
-  std::shared_ptr<FileData> files_;
-  std::shared_ptr<Names> names_;
+  std::unique_ptr<Allocator> allocator_;
+  std::unique_ptr<References> references_;
+  std::unique_ptr<Inodes> inodes_;
+  std::unique_ptr<Orphans> orphans_;
+  std::unique_ptr<Xattrs> xattrs_;
+  std::unique_ptr<FileData> files_;
+  std::unique_ptr<Names> names_;
 };
 
 template <typename Change>

@@ -98,14 +98,16 @@ TEST_F(BlockCacheTest, modify_gives_the_same_bytes_throughout_an_operation) {
   auto once = cache.modify(2, BlockKind::inode);
   ASSERT_TRUE(once.ok());
   (*once)[0] = std::byte{1};
-  (void)cache.read(2);
+  const auto held = cache.read(2);
   auto twice = cache.modify(2, BlockKind::inode);
   ASSERT_TRUE(twice.ok());
   EXPECT_EQ(once->data(), twice->data());
-  (*once)[1] = std::byte{2};
+  (*once)[1] = std::byte{0x55};
+  EXPECT_EQ((**held)[0], std::byte{1});
+  EXPECT_NE((**held)[1], (*once)[1]) << "what was read must not change";
   cache.commit_operation();
   EXPECT_EQ((**cache.read(2))[0], std::byte{1});
-  EXPECT_EQ((**cache.read(2))[1], std::byte{2});
+  EXPECT_EQ((**cache.read(2))[1], std::byte{0x55});
 }
 
 TEST_F(BlockCacheTest, create_reads_nothing_and_starts_from_zeros) {
@@ -156,6 +158,23 @@ TEST_F(BlockCacheTest, freezes_in_order_of_kind_then_number) {
   std::vector<BlockNumber> order;
   for (const auto& block : cache.freeze()) order.push_back(block.number);
   EXPECT_EQ(order, (std::vector<BlockNumber>{9, 5, 6, 7, 8}));
+}
+
+TEST_F(BlockCacheTest, freezes_created_directory_blocks_before_changed_ones) {
+  change(3, 1, BlockKind::directory);
+  cache.begin_operation();
+  for (const BlockNumber number : {9, 8}) cache.create(number, BlockKind::directory);
+  cache.commit_operation();
+  change(9, 2, BlockKind::directory);
+  change(20, 1, BlockKind::inode);
+  std::vector<BlockNumber> order;
+  auto frozen = cache.freeze();
+  for (const auto& block : frozen) order.push_back(block.number);
+  EXPECT_EQ(order, (std::vector<BlockNumber>{20, 8, 9, 3}));
+  cache.settle(frozen, true);
+  change(9, 3, BlockKind::directory);
+  change(3, 3, BlockKind::directory);
+  EXPECT_EQ(cache.freeze()[0].number, 3U);
 }
 
 TEST_F(BlockCacheTest, of_several_kinds_the_last_in_order_counts_until_the_block_is_clean) {

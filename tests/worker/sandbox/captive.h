@@ -50,6 +50,10 @@ class Captive {
     const ssize_t length = ::recv(process_.channel.get(), text, sizeof text, 0);
     return length > 0 ? std::string(text, static_cast<std::size_t>(length)) : std::string{};
   }
+  /// The broker's end of the channel; tell() and hear() have none afterwards.
+  broker::UniqueFd take_channel() { return std::move(process_.channel); }
+  void signal(int number) { ::syscall(SYS_pidfd_send_signal, process_.process.get(), number, nullptr, 0U); }
+
   /// Waits at most ten seconds for its end.
   std::optional<End> end() {
     pollfd waiting{process_.process.get(), POLLIN, 0};
@@ -72,9 +76,9 @@ class Captive {
   broker::WorkerProcess process_;
 };
 
-inline broker::Result<Captive> capture(std::uint32_t uid = kVictimUid) {
+inline broker::Result<Captive> capture(std::uint32_t uid = kVictimUid, const char* program = EXT4BOX_VICTIM) {
   broker::MountPlan plan;
-  plan.worker_path = EXT4BOX_VICTIM;
+  plan.worker_path = program;
   TRY(process, broker::spawn_worker(plan, uid));
   return Captive{std::move(process)};
 }

@@ -1,14 +1,20 @@
 // What a spawned and locked process looks like from outside.
 #include "worker/sandbox/lockdown.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "tests/worker/sandbox/captive.h"
 #include "worker/sandbox/landlock.h"
@@ -57,6 +63,36 @@ TEST_F(Locked, has_threads_that_are_all_confined) {
     EXPECT_TRUE(judged) << judged.error().message();
   }
   EXPECT_GE(threads, 3U);
+}
+
+TEST_F(Locked, has_a_mount_namespace_of_its_own) {
+  EXPECT_NE(std::filesystem::read_symlink(proc_ + "/ns/mnt"), std::filesystem::read_symlink("/proc/self/ns/mnt"));
+}
+
+TEST_F(Locked, keeps_no_file_system_alive_that_was_mounted_when_it_began) {
+  const std::string here = testing::TempDir() + "ext4box-alive-" + std::to_string(::getpid());
+  std::filesystem::create_directory(here);
+  std::string device;
+  // A thread of its own, so that the mount is seen by nobody else.
+  std::thread{[&] {
+    ASSERT_EQ(::unshare(CLONE_FS | CLONE_NEWNS), 0);
+    ASSERT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+    ASSERT_EQ(std::system(("truncate -s 1M " + here + "/image && mke2fs -q -F " + here +
+                           "/image && losetup -f --show " + here + "/image > " + here + "/device")
+                              .c_str()),
+              0);
+    std::ifstream{here + "/device"} >> device;
+    ASSERT_EQ(::mount(device.c_str(), "/mnt", "ext4", 0, nullptr), 0) << std::strerror(errno);
+    auto second = capture();
+    const bool locked = second && second->tell("lock wait") && second->hear() == "now";
+    EXPECT_EQ(::umount2("/mnt", 0), 0) << std::strerror(errno);
+    ASSERT_TRUE(locked);
+    // The kernel's claim on the device ends with the file system.
+    const broker::UniqueFd claim{::open(device.c_str(), O_RDWR | O_EXCL | O_CLOEXEC)};
+    EXPECT_TRUE(claim) << std::strerror(errno);
+  }}.join();
+  if (!device.empty()) EXPECT_EQ(std::system(("losetup -d " + device).c_str()), 0);
+  std::filesystem::remove_all(here);
 }
 
 TEST_F(Locked, has_an_empty_read_only_root_and_no_other_mount) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <linux/audit.h>
+#include <linux/fs.h>
+#include <linux/prctl.h>
 #include <linux/sched.h>
 #include <sys/syscall.h>
 
@@ -52,23 +54,25 @@ struct Case {
 };
 
 TEST_F(Filter, judges_made_up_calls_as_the_table_says) {
-  constexpr std::uint64_t kHigh = 0x1'0000'0000;
+  constexpr std::uint64_t kHigh = 0x1'0000'0000, kNoFile = ~std::uint64_t{0};
   const Case cases[] = {
       {"read", SYS_read, {5, 0, 4096}, kAllow},
       {"pwrite", SYS_pwrite64, {5, 0, 4096, 0}, kAllow},
-      {"data map", SYS_mmap, {0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS}, kAllow},
-      {"executable map", SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS}, kKill},
-      {"executable only", SYS_mmap, {0, 4096, PROT_EXEC}, kKill},
-      {"executable, other bits high", SYS_mmap, {0, 4096, PROT_EXEC | kHigh}, kKill},
+      {"data map", SYS_mmap, {0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, kNoFile}, kAllow},
+      {"data map, as some call it", SYS_mmap, {0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, 0xffff'ffff}, kAllow},
+      {"map of a file", SYS_mmap, {0, 4096, PROT_READ, MAP_SHARED, 4}, kKill},
+      {"executable map", SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, kNoFile}, kKill},
+      {"executable only", SYS_mmap, {0, 4096, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, kNoFile}, kKill},
+      {"executable, other bits high", SYS_mmap, {0, 4096, PROT_EXEC | kHigh, 0, kNoFile}, kKill},
       {"data protection", SYS_mprotect, {0, 4096, PROT_NONE}, kAllow},
       {"executable protection", SYS_mprotect, {0, 4096, PROT_READ | PROT_EXEC}, kKill},
-      {"discard", SYS_ioctl, {5, BLKDISCARD}, kAllow},
-      {"discard, dirty upper half", SYS_ioctl, {5, BLKDISCARD | kHigh}, kAllow},
+      {"discard on a device", SYS_ioctl, {5, BLKDISCARD}, kKill},
       {"secure discard", SYS_ioctl, {5, BLKSECDISCARD}, kKill},
       {"push a character", SYS_ioctl, {0, TIOCSTI}, kKill},
       {"push a character, dirty upper half", SYS_ioctl, {0, TIOCSTI | kHigh}, kKill},
       {"is it a terminal", SYS_ioctl, {0, TCGETS}, SECCOMP_RET_ERRNO | ENOTTY},
       {"punch", SYS_fallocate, {5, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE}, kAllow},
+      {"punch, dirty upper half", SYS_fallocate, {5, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE | kHigh}, kAllow},
       {"grow", SYS_fallocate, {5, 0}, kKill},
       {"collapse", SYS_fallocate, {5, FALLOC_FL_COLLAPSE_RANGE}, kKill},
       {"flags", SYS_fcntl, {5, F_GETFL}, kAllow},
@@ -81,8 +85,10 @@ TEST_F(Filter, judges_made_up_calls_as_the_table_says) {
       {"signal ourselves", SYS_tgkill, {kSelf, kSelf, 6}, kAllow},
       {"signal another", SYS_tgkill, {kSelf + 1, kSelf, 6}, kKill},
       {"kill", SYS_kill, {1, 9}, kKill},
-      {"title", SYS_prctl, {PR_SET_NAME}, kAllow},
-      {"other prctl", SYS_prctl, {PR_SET_DUMPABLE, 1}, kKill},
+      {"give memory back", SYS_madvise, {0, 4096, MADV_DONTNEED}, kAllow},
+      {"merge memory", SYS_madvise, {0, 4096, MADV_MERGEABLE}, kSanitized ? kAllow : kKill},
+      {"title", SYS_prctl, {PR_SET_NAME}, kKill},
+      {"dumpable", SYS_prctl, {PR_SET_DUMPABLE, 1}, kKill},
       {"thread", SYS_clone, {CLONE_VM | CLONE_THREAD | CLONE_SIGHAND}, kKill},
       {"clone3", SYS_clone3, {0, 0}, kKill},
       {"x32 read", static_cast<int>(0x4000'0000 + SYS_read), {5}, kKill},

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <random>
 #include <string>
 #include <vector>
@@ -124,14 +125,14 @@ struct Geometry {
 void PrintTo(const Geometry& geometry, std::ostream* out) { *out << geometry.name; }
 
 constexpr Geometry kGeometries[] = {
-    {"ext4", "-t ext4", "300M"},
+    {"ext4", "-t ext4", "160M"},
     {"blocks_1k", "-t ext4 -b 1024", "50M"},
     {"blocks_2k", "-t ext4 -b 2048", "70M"},
     {"ext2", "-t ext2 -b 1024 -I 128", "30M"},
     {"ext3", "-t ext3 -b 1024", "30M"},
     {"no_flex_bg", "-t ext4 -b 1024 -O ^flex_bg,^resize_inode", "50M"},
     {"flex_of_two", "-t ext4 -b 1024 -G 2", "60M"},
-    {"meta_bg", "-t ext4 -b 1024 -O meta_bg,^resize_inode", "300M"},
+    {"meta_bg", "-t ext4 -b 1024 -O meta_bg,^resize_inode", "160M"},
     {"meta_bg_alone", "-t ext4 -b 1024 -O meta_bg,^resize_inode,^flex_bg,^64bit", "150M"},
     {"no_64bit", "-t ext4 -b 1024 -O ^64bit", "50M"},
     {"no_checksums", "-t ext4 -b 1024 -O ^metadata_csum,^uninit_bg", "50M"},
@@ -161,7 +162,7 @@ TEST_P(AllocatorOn, agrees_with_a_model_through_random_work) {
   std::mt19937 random{42};
   Allocator& allocator = volume->allocator();
 
-  for (int round = 0; round < 3000; ++round) {
+  for (int round = 0; round < 1200; ++round) {
     const bool roll_back = random() % 8 == 0;
     std::vector<BlockRange> taken, given;
     const auto held_before = model.ranges();
@@ -418,6 +419,43 @@ TEST(Allocator, leaves_a_group_with_a_damaged_bitmap_alone_and_records_it) {
   EXPECT_TRUE(range->first < start || range->first >= start + 8192);
   EXPECT_NE(volume->fs()->super->s_error_count, 0u);
   EXPECT_EQ(free(*volume, {start + 2000, 1}).error().code.value(), EUCLEAN);
+}
+
+TEST(Allocator, survives_random_damage_to_descriptors_and_bitmaps) {
+  for (unsigned seed = 1; seed <= 25; ++seed) {
+    const Image image{"-t ext4 -b 1024 -O ^metadata_csum,^uninit_bg -e continue", "20M"};
+    std::mt19937 random{seed};
+    {
+      ext2_filsys fs = nullptr;
+      ASSERT_EQ(ext2fs_open(image.path().c_str(), EXT2_FLAG_64BITS, 0, 0, unix_io_manager, &fs), 0);
+      const BlockNumber targets[] = {2, ext2fs_block_bitmap_loc(fs, 0), ext2fs_inode_bitmap_loc(fs, 1),
+                                     ext2fs_block_bitmap_loc(fs, 1)};
+      std::fstream file{image.path(), std::ios::in | std::ios::out | std::ios::binary};
+      for (int i = 0; i < 6; ++i) {
+        file.seekp(static_cast<std::streamoff>(targets[random() % 4] * 1024 + random() % 200));
+        file.put(static_cast<char>(random()));
+      }
+      ext2fs_free(fs);
+    }
+    tests::UnflushedDevice device{image.open()};
+    const auto opened = Volume::open(device, {});
+    if (!opened.ok() || !(*opened)->start_writing().ok()) continue;
+    Volume& volume = **opened;
+    for (int round = 0; round < 200; ++round) {
+      const auto range = allocate(volume, random() % 21000, 1 + random() % 600);
+      if (range.ok()) {
+        ASSERT_GT(range->first, 0u);
+        ASSERT_LE(range->first + range->count, ext2fs_blocks_count(volume.fs()->super));
+      }
+      (void)free(volume, {random() % 21000, 1 + random() % 50});
+      (void)volume.mutate([&](Operation& operation) -> Result<void> {
+        TRY(inode,
+            volume.allocator().allocate_inode(operation, static_cast<InodeNumber>(1 + random() % 5000), random() % 2));
+        return volume.allocator().free_inode(operation, static_cast<InodeNumber>(11 + random() % inode), false);
+      });
+    }
+    (void)volume.close();
+  }
 }
 
 TEST(Allocator, serves_the_library_through_its_hooks) {

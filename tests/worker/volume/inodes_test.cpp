@@ -12,6 +12,7 @@
 #include "worker/volume/names.h"
 #include "worker/volume/orphans.h"
 #include "worker/volume/references.h"
+#include "worker/volume/xattrs.h"
 
 namespace worker::volume {
 namespace {
@@ -158,7 +159,7 @@ TEST(Inodes, take_over_group_and_flags_of_their_directory) {
   const InodeNumber parent = make_file(*volume, "d", {.mode = S_IFDIR | 0755});
   ASSERT_TRUE(volume->inodes().change(parent, {.mode = 02775, .gid = 555}).ok());
   ASSERT_TRUE(volume->inodes()
-                  .set_flags(parent, volume->inodes().attributes(parent)->flags | EXT2_NOATIME_FL | EXT2_DIRSYNC_FL |
+                  .set_flags(parent, volume->inodes().attributes(parent)->flags | EXT2_NOATIME_FL | EXT2_NODUMP_FL |
                                          EXT2_TOPDIR_FL)
                   .ok());
   const auto child = [&](const char* name, std::uint32_t mode) {
@@ -169,11 +170,12 @@ TEST(Inodes, take_over_group_and_flags_of_their_directory) {
   const Attributes file = child("f", S_IFREG | 0644), directory = child("s", S_IFDIR | 0755);
   EXPECT_EQ(file.gid, 555u);
   EXPECT_EQ(file.mode, S_IFREG | 0644u);
-  EXPECT_EQ(file.flags & (EXT2_NOATIME_FL | EXT2_DIRSYNC_FL | EXT2_TOPDIR_FL), std::uint32_t{EXT2_NOATIME_FL});
+  EXPECT_EQ(file.flags & (EXT2_NOATIME_FL | EXT2_NODUMP_FL | EXT2_TOPDIR_FL),
+            std::uint32_t{EXT2_NOATIME_FL | EXT2_NODUMP_FL});
   EXPECT_EQ(directory.gid, 555u);
   EXPECT_EQ(directory.mode, S_IFDIR | 02755u);
-  EXPECT_EQ(directory.flags & (EXT2_NOATIME_FL | EXT2_DIRSYNC_FL | EXT2_TOPDIR_FL),
-            std::uint32_t{EXT2_NOATIME_FL | EXT2_DIRSYNC_FL});
+  EXPECT_EQ(directory.flags & (EXT2_NOATIME_FL | EXT2_NODUMP_FL | EXT2_TOPDIR_FL),
+            std::uint32_t{EXT2_NOATIME_FL | EXT2_NODUMP_FL});
   volume.close();
   EXPECT_EQ(image.complaints(), "");
 }
@@ -201,6 +203,22 @@ TEST(Inodes, lose_their_privileges_when_asked) {
   ASSERT_TRUE(one.ok() && two.ok());
   EXPECT_EQ(one->mode, S_IFREG | 0755u);
   EXPECT_EQ(two->mode, S_IFREG | 02644u);
+}
+
+TEST(Inodes, lose_their_capabilities_with_their_owner_or_contents) {
+  const Image image;
+  WritableVolume volume{image};
+  constexpr const char* kName = "security.capability";
+  const std::vector<std::byte> value(20, std::byte{1});
+  const InodeNumber inode = make_file(*volume, "f");
+  for (const AttributeChange& change : {AttributeChange{.size = 5}, AttributeChange{.uid = 5},
+                                        AttributeChange{.gid = 5}, AttributeChange{.mode = 0700}}) {
+    ASSERT_TRUE(volume->xattrs().set(inode, kName, value, SetMode::any, false).ok());
+    ASSERT_TRUE(volume->inodes().change(inode, change).ok());
+    EXPECT_EQ(volume->xattrs().get(inode, kName).ok(), change.mode.has_value());
+  }
+  volume.close();
+  EXPECT_EQ(image.complaints(), "");
 }
 
 TEST(Inodes, obey_immutable_and_append_only) {

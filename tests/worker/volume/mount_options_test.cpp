@@ -16,6 +16,13 @@ std::string refusal(std::string_view text) {
   return options.ok() ? "accepted" : options.error().detail;
 }
 
+TEST(MountOptions, after_sloppy_unknown_words_are_ignored) {
+  const auto options = parse_mount_options("sloppy,frobnicate,errors=perhaps,noacl");
+  ASSERT_TRUE(options.ok());
+  EXPECT_EQ(options->ignored, (std::vector<std::string>{"frobnicate", "errors=perhaps"}));
+  EXPECT_FALSE(options->acl);
+}
+
 TEST(MountOptions, nothing_gives_the_defaults) {
   for (const char* text : {"", ",", ",,,"}) {
     const auto options = parse(text);
@@ -60,15 +67,15 @@ TEST(MountOptions, words_of_mount_and_of_the_kernel_s_mount_pass_silently) {
 }
 
 TEST(MountOptions, an_unknown_word_or_value_is_named) {
-  EXPECT_EQ(refusal("ro,frobnicate,acl"), "unknown option 'frobnicate'");
-  EXPECT_EQ(refusal("rw+"), "unknown option 'rw+'");
-  EXPECT_EQ(refusal("acl=yes"), "unknown option 'acl=yes'");
-  EXPECT_EQ(refusal("errors=explode"), "option 'errors=explode'");
-  EXPECT_EQ(refusal("commit"), "unknown option 'commit'");
+  EXPECT_EQ(refusal("ro,frobnicate,acl"), "frobnicate");
+  EXPECT_EQ(refusal("rw+"), "rw+");
+  EXPECT_EQ(refusal("acl=yes"), "acl=yes");
+  EXPECT_EQ(refusal("errors=explode"), "errors=explode");
+  EXPECT_EQ(refusal("commit"), "commit");
   for (const char* bad : {"offset=", "offset=x", "offset=-1", "offset=1X", "offset=4k", "offset=0x1000", "offset=1KB",
                           "offset=99999999999999999999", "offset=18446744073709551615K"})
-    EXPECT_EQ(refusal(bad), "option '" + std::string{bad} + "'");
-  EXPECT_EQ(refusal("commit=99999999999"), "option 'commit=99999999999'");
+    EXPECT_EQ(refusal(bad), std::string{bad});
+  EXPECT_EQ(refusal("commit=99999999999"), "commit=99999999999");
 }
 
 }  // namespace

@@ -52,8 +52,8 @@ int error_of(const protocol::Result<T>& result) {
 inline worker::volume::NewInode new_file(std::uint32_t mode = S_IFREG | 0644) { return {.mode = mode, .umask = 0}; }
 inline worker::volume::NewInode new_directory() { return {.mode = S_IFDIR | 0755, .umask = 0}; }
 
-/// All names but "." and "..", with their inodes, as one iteration in steps of `step` entries gives them. Fails the test when
-/// one comes twice.
+/// All names but "." and "..", with their inodes, as one iteration in steps of `step` entries gives them. Fails the
+/// test when one comes twice.
 inline std::map<std::string, worker::volume::InodeNumber> listing(worker::volume::Volume& volume,
                                                                   worker::volume::InodeNumber directory,
                                                                   std::size_t step = 100) {

@@ -50,12 +50,14 @@ class NamesTest : public testing::Test {
     EXPECT_TRUE(volume_->orphans().release(inode).ok());
   }
   void set_flags(InodeNumber inode, std::uint32_t flags) {
-    ASSERT_TRUE(volume_->mutate([&](Operation& operation) -> Result<void> {
-      TRY(raw, volume_->inodes().read(inode));
-      constexpr std::uint32_t kBoth = EXT2_IMMUTABLE_FL | EXT2_APPEND_FL;
-      raw.raw.i_flags = (raw.raw.i_flags & ~kBoth) | flags;
-      return volume_->inodes().write(operation, raw);
-    }).ok());
+    ASSERT_TRUE(volume_
+                    ->mutate([&](Operation& operation) -> Result<void> {
+                      TRY(raw, volume_->inodes().read(inode));
+                      constexpr std::uint32_t kBoth = EXT2_IMMUTABLE_FL | EXT2_APPEND_FL;
+                      raw.raw.i_flags = (raw.raw.i_flags & ~kBoth) | flags;
+                      return volume_->inodes().write(operation, raw);
+                    })
+                    .ok());
   }
 
   const Image image_{"-t ext4 -b 1024 -I 256", "16M"};
@@ -171,17 +173,55 @@ TEST_F(NamesTest, hard_links_share_an_inode) {
 
 TEST_F(NamesTest, no_file_has_more_than_65000_links) {
   const InodeNumber made = file(kRootInode, "a");
-  ASSERT_TRUE(volume_->mutate([&](Operation& operation) -> Result<void> {
-    TRY(raw, volume_->inodes().read(made));
-    raw.raw.i_links_count = 65000;
-    return volume_->inodes().write(operation, raw);
-  }).ok());
+  ASSERT_TRUE(volume_
+                  ->mutate([&](Operation& operation) -> Result<void> {
+                    TRY(raw, volume_->inodes().read(made));
+                    raw.raw.i_links_count = 65000;
+                    return volume_->inodes().write(operation, raw);
+                  })
+                  .ok());
   EXPECT_EQ(error_of(names().link(made, kRootInode, "b")), EMLINK);
-  ASSERT_TRUE(volume_->mutate([&](Operation& operation) -> Result<void> {
-    TRY(raw, volume_->inodes().read(made));
-    raw.raw.i_links_count = 1;
-    return volume_->inodes().write(operation, raw);
-  }).ok());
+  ASSERT_TRUE(volume_
+                  ->mutate([&](Operation& operation) -> Result<void> {
+                    TRY(raw, volume_->inodes().read(made));
+                    raw.raw.i_links_count = 1;
+                    return volume_->inodes().write(operation, raw);
+                  })
+                  .ok());
+}
+
+TEST_F(NamesTest, an_indexed_directory_stops_counting_at_65000_subdirectories) {
+  const InodeNumber plain = directory(kRootInode, "plain");
+  const InodeNumber indexed = directory(kRootInode, "indexed");
+  for (int i = 0; i < 100; ++i) file(indexed, "some file to fill blocks " + std::to_string(i));
+  const auto set_links = [&](InodeNumber inode, std::uint16_t count) {
+    ASSERT_TRUE(volume_
+                    ->mutate([&](Operation& operation) -> Result<void> {
+                      TRY(raw, volume_->inodes().read(inode));
+                      raw.raw.i_links_count = count;
+                      return volume_->inodes().write(operation, raw);
+                    })
+                    .ok());
+  };
+  set_links(plain, 64999);
+  set_links(indexed, 64999);
+  directory(plain, "a");
+  directory(indexed, "a");
+  EXPECT_EQ(links(indexed), 65000U);
+  EXPECT_EQ(error_of(names().create(plain, "b", new_directory())), EMLINK);
+  EXPECT_EQ(error_of(names().create(plain, "file", new_file())), 0);
+  const InodeNumber elsewhere = directory(kRootInode, "elsewhere");
+  EXPECT_EQ(error_of(names().rename(kRootInode, "elsewhere", plain, "b", 0)), EMLINK);
+  directory(indexed, "b");
+  EXPECT_EQ(links(indexed), 1U);
+  directory(indexed, "c");
+  ASSERT_TRUE(names().rename(kRootInode, "elsewhere", indexed, "e", 0).ok());
+  EXPECT_EQ(parent_of(elsewhere), indexed);
+  EXPECT_EQ(links(indexed), 1U);
+  ASSERT_TRUE(names().remove_directory(indexed, "b").ok());
+  EXPECT_EQ(links(indexed), 1U);
+  set_links(plain, 3);
+  set_links(indexed, 5);
 }
 
 TEST_F(NamesTest, symbolic_links_of_every_length_come_back) {
@@ -230,12 +270,14 @@ TEST_F(NamesTest, changes_set_the_times_of_the_directory_and_of_the_inode) {
   const InodeNumber d = directory(kRootInode, "d");
   const InodeNumber f = file(d, "f");
   const auto age = [&](InodeNumber inode) {
-    ASSERT_TRUE(volume_->mutate([&](Operation& operation) -> Result<void> {
-      TRY(raw, volume_->inodes().read(inode));
-      raw.set_modified({1000, 0});
-      raw.set_changed({1000, 0});
-      return volume_->inodes().write(operation, raw);
-    }).ok());
+    ASSERT_TRUE(volume_
+                    ->mutate([&](Operation& operation) -> Result<void> {
+                      TRY(raw, volume_->inodes().read(inode));
+                      raw.set_modified({1000, 0});
+                      raw.set_changed({1000, 0});
+                      return volume_->inodes().write(operation, raw);
+                    })
+                    .ok());
   };
   const auto aged = [&](InodeNumber inode) { return attributes(inode).changed.seconds == 1000; };
   const auto names_aged = [&](InodeNumber inode) { return attributes(inode).modified.seconds == 1000; };
@@ -383,21 +425,24 @@ TEST_F(NamesTest, reading_with_attributes_lends_what_it_shows) {
   for (const InodeNumber inode : {f, g}) (void)volume_->references().give_back(inode, 1);
   int seen = 0;
   std::uint64_t cookie = 0;
-  ASSERT_TRUE(names().read_directory(d, 0, true, [&](const Names::Visited& entry) {
-    if (entry.name == "." || entry.name == "..") {
-      EXPECT_EQ(entry.attributes, nullptr);
-      EXPECT_EQ(entry.type, std::uint32_t{S_IFDIR});
-      EXPECT_EQ(seen, entry.name == "." ? 0 : 1);
-    } else {
-      EXPECT_TRUE(volume_->references().lent(entry.inode));
-      EXPECT_EQ(entry.attributes->inode, entry.inode);
-      EXPECT_EQ(entry.attributes->mode & S_IFMT, entry.type);
-      if (seen == 3) return false;
-    }
-    ++seen;
-    cookie = entry.next_cookie;
-    return true;
-  }).ok());
+  ASSERT_TRUE(names()
+                  .read_directory(d, 0, true,
+                                  [&](const Names::Visited& entry) {
+                                    if (entry.name == "." || entry.name == "..") {
+                                      EXPECT_EQ(entry.attributes, nullptr);
+                                      EXPECT_EQ(entry.type, std::uint32_t{S_IFDIR});
+                                      EXPECT_EQ(seen, entry.name == "." ? 0 : 1);
+                                    } else {
+                                      EXPECT_TRUE(volume_->references().lent(entry.inode));
+                                      EXPECT_EQ(entry.attributes->inode, entry.inode);
+                                      EXPECT_EQ(entry.attributes->mode & S_IFMT, entry.type);
+                                      if (seen == 3) return false;
+                                    }
+                                    ++seen;
+                                    cookie = entry.next_cookie;
+                                    return true;
+                                  })
+                  .ok());
   EXPECT_EQ(seen, 3);
   EXPECT_EQ(volume_->references().lent(f) + volume_->references().lent(g), 1) << "the refused one was taken back";
   seen = 0;
@@ -426,16 +471,21 @@ TEST_F(NamesTest, an_entry_that_points_nowhere_good_is_an_error_and_not_a_file) 
     EXPECT_EQ(error_of(names().rename(d, name, d, "x", 0)), EUCLEAN) << name;
   }
   std::size_t without = 0;
-  ASSERT_TRUE(names().read_directory(d, 0, true, [&](const auto& entry) {
-    without += entry.attributes == nullptr;
-    return true;
-  }).ok());
+  ASSERT_TRUE(names()
+                  .read_directory(d, 0, true,
+                                  [&](const auto& entry) {
+                                    without += entry.attributes == nullptr;
+                                    return true;
+                                  })
+                  .ok());
   EXPECT_EQ(without, 5U) << "with . and ..";
   for (const char* name : {"journal", "root", "dead"}) {
-    ASSERT_TRUE(volume_->mutate([&](Operation& operation) -> Result<void> {
-      TRY(raw, volume_->inodes().read(d));
-      return Directory(*volume_, raw).remove(operation, name);
-    }).ok());
+    ASSERT_TRUE(volume_
+                    ->mutate([&](Operation& operation) -> Result<void> {
+                      TRY(raw, volume_->inodes().read(d));
+                      return Directory(*volume_, raw).remove(operation, name);
+                    })
+                    .ok());
   }
 }
 
