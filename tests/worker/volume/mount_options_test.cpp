@@ -74,7 +74,7 @@ TEST(MountOptions, an_unknown_word_or_value_is_named) {
   EXPECT_EQ(refusal("commit"), "commit");
   for (const char* bad : {"offset=", "offset=x", "offset=-1", "offset=1X", "offset=4k", "offset=0x1000", "offset=1KB",
                           "offset=99999999999999999999", "offset=18446744073709551615K"})
-    EXPECT_EQ(refusal(bad), "" + std::string{bad} + "");
+    EXPECT_EQ(refusal(bad), std::string{bad});
   EXPECT_EQ(refusal("commit=99999999999"), "commit=99999999999");
 }
 

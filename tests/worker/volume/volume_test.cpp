@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <latch>
+#include <sstream>
 #include <thread>
 
 #include "tests/support/fake_device.h"
@@ -372,6 +373,33 @@ TEST(Volume, statfs_numbers_agree_with_what_dumpe2fs_counts) {
   EXPECT_EQ(std::to_string((*bsd)->space().inodes), image.header("Inode count"));
   EXPECT_LT((*bsd)->space().blocks, (*raw)->space().blocks);
   EXPECT_EQ((*bsd)->label(), "");
+}
+
+TEST(Volume, statfs_numbers_agree_with_the_kernel_s) {
+  for (const auto& [options, size] :
+       std::vector<std::pair<std::string, std::string>>{{"-t ext4", "100M"},
+                                                        {"-t ext4", "2G"},
+                                                        {"-t ext2 -b 1024", "50M"},
+                                                        {"-t ext4 -b 1024 -O meta_bg,^resize_inode -g 512", "64M"},
+                                                        {"-t ext4 -O ^sparse_super,^resize_inode", "1G"},
+                                                        {"-t ext4 -O sparse_super2,^flex_bg", "1G"},
+                                                        {"-t ext4 -O bigalloc", "512M"},
+                                                        {"-t ext4 -m 0", "200M"}}) {
+    SCOPED_TRACE(options);
+    const Image image{options, size};
+    const auto mounted = tests::run("cd '" + image.directory().string() + "' && mkdir mnt && " +
+                                    "unshare -m --propagation private sh -c 'mount -o loop,ro image mnt && "
+                                    "stat -f -c \"%b %f %a %c %d %S\" mnt && umount mnt'");
+    if (mounted.status != 0) GTEST_SKIP() << "the kernel cannot mount here: " << mounted.output;
+    const auto device = image.open(true);
+    auto volume = Volume::open(*device, {});
+    ASSERT_TRUE(volume.ok());
+    const SpaceUsage usage = (*volume)->space();
+    std::ostringstream ours;
+    ours << usage.blocks << ' ' << usage.free_blocks << ' ' << usage.available_blocks << ' ' << usage.inodes << ' '
+         << usage.free_inodes << ' ' << usage.block_size << '\n';
+    EXPECT_EQ(ours.str(), mounted.output);
+  }
 }
 
 TEST(Volume, a_failed_write_or_flush_ends_all_writing_at_every_point_of_a_workload) {
