@@ -83,7 +83,8 @@ std::optional<Standing> mount(const MountPlan& plan, asio::io_context& context, 
   if (!channel) return failed(channel.error());
   if (auto ready = enter_stage(Stage::mount); !ready) return failed(ready.error());
 
-  Session session{context, std::move(*channel), mounting.grants(), {.overall = deadline}, mounting};
+  Session session{
+      context, std::move(*channel), mounting.grants(), {.message = plan.timeout, .overall = deadline}, mounting};
   const auto outcome = converse(context, session);
   exit_code = tell(plan, outcome, mounting.source_warning());
   if (exit_code != 0) return std::nullopt;

@@ -189,6 +189,10 @@ void raise_readahead(const MountIdentity& identity, bool block, unsigned kib) {
 std::vector<MountEntry> mounts_of(const MountIdentity& identity) {
   auto table = read_mount_table();
   if (!table) return {};
+  // The kernel gives device numbers out again at once: those of a superblock that is gone may be somebody else's.
+  if (identity.backing != 0 && backing_inode(identity, false) != identity.backing &&
+      backing_inode(identity, true) != identity.backing)
+    return {};
   std::erase_if(*table, [&identity](const MountEntry& entry) {
     return entry.device != identity.device || entry.source != identity.source || !entry.type.starts_with("fuse");
   });

@@ -176,6 +176,8 @@ Result<void> Mounting::create_mount(MountSpecification& specification) {
   if (!made) return made.error();
   mount_ = std::move(*made);
   block_ = specification.block;
+  // From here on the worker alone holds the connection: when it ends, whoever waits for an answer is let go.
+  fuse_device_.reset();
   return {};
 }
 
@@ -183,8 +185,11 @@ Result<UniqueFd> Mounting::start_probe() {
   const pid_t child = ::fork();
   if (child < 0) return last_error("fork");
   if (child == 0) {
+    // Nothing but the mount: what else we hold must not live for as long as the worker lets this wait.
+    ::dup2(mount_->descriptor(), 0);
+    ::close_range(1, ~0U, 0);
     struct statfs answer;
-    ::_exit(::fstatfs(mount_->descriptor(), &answer) == 0 ? 0 : 1);
+    ::_exit(::fstatfs(0, &answer) == 0 ? 0 : 1);
   }
   probe_ = UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, child, 0u))};
   if (!probe_) return last_error("pidfd_open");
@@ -193,7 +198,11 @@ Result<UniqueFd> Mounting::start_probe() {
 
 Result<void> Mounting::finish_probe(bool answered) {
   const UniqueFd probe = std::move(probe_);
-  if (!answered) ::syscall(SYS_pidfd_send_signal, probe.get(), SIGKILL, nullptr, 0u);
+  if (!answered) {
+    ::syscall(SYS_pidfd_send_signal, probe.get(), SIGKILL, nullptr, 0u);
+    // A question that the worker has read is waited for even by the dead; only its own end lets them go.
+    ::syscall(SYS_pidfd_send_signal, worker_->process.get(), SIGKILL, nullptr, 0u);
+  }
   siginfo_t ended{};
   if (::waitid(P_PIDFD, static_cast<id_t>(probe.get()), &ended, WEXITED) != 0) return last_error("waitid");
   if (ended.si_code != CLD_EXITED || ended.si_status != 0)

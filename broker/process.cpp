@@ -76,7 +76,7 @@ bool ProgressWatch::stuck() {
   } else if (waits_for_disk(pid_)) {
     idle_since_ = time;
   }
-  return time - idle_since_ >= patience_ || time - moved_ >= 10 * patience_;
+  return time - idle_since_ >= patience_ || time - moved_ >= 10 * patience_ || time - begun_ >= 60 * patience_;
 }
 
 }  // namespace broker

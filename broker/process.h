@@ -28,7 +28,7 @@ class ProgressWatch {
   ProgressWatch(pid_t pid, std::chrono::milliseconds patience);
 
   /// Looks again; call it a few times a second. True once nothing has moved for `patience`, or has only waited for a
-  /// disk for ten times that.
+  /// disk for ten times that, or has seemed to work for sixty times that: work can be feigned.
   bool stuck();
 
  private:
@@ -36,7 +36,8 @@ class ProgressWatch {
 
   pid_t pid_;
   std::chrono::milliseconds patience_;
-  Clock::time_point moved_ = Clock::now(), idle_since_ = Clock::now();
+  const Clock::time_point begun_ = Clock::now();
+  Clock::time_point moved_ = begun_, idle_since_ = begun_;
   std::string last_;
 };
 

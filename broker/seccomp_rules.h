@@ -1,6 +1,7 @@
 // Every system call the supervisor may make, each with its reason. Nothing else survives.
 #pragma once
 
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <seccomp.h>
 #include <sys/mman.h>
@@ -36,7 +37,8 @@ inline constexpr Rule kSupervisorRules[] = {
     {SCMP_SYS(restart_syscall), "after a stop and continue"},
 
     // Looking: mount table, the worker's /proc entry, state files.
-    {SCMP_SYS(openat), "mount table, /proc, mount points (O_PATH)"},
+    {SCMP_SYS(openat), "mount table, /proc, mount points (O_PATH), never for writing",
+     without(2, O_ACCMODE | O_CREAT | O_TRUNC)},
     {SCMP_SYS(close), "what was opened"},
     {SCMP_SYS(read), "mount table, /proc, the worker's log, eventfd, timerfd"},
     {SCMP_SYS(lseek), "mount table from its start"},

@@ -192,7 +192,8 @@ std::vector<MountState> living_mounts(Visibility visibility) {
 
 std::optional<OpenState> find_state(const MountIdentity& identity) {
   for (OpenState& open : read_states())
-    if (open.state.identity.device == identity.device && open.state.identity.source == identity.source)
+    if (open.state.identity.device == identity.device && open.state.identity.source == identity.source &&
+        (open.state.identity.backing == 0 || superblock_exists(open.state.identity, open.state.block)))
       return std::move(open);
   return std::nullopt;
 }

@@ -38,10 +38,12 @@ UniqueFd mount_connections() {
 }  // namespace
 
 bool WorkerLog::drain(int pipe) {
+  // A worker that never stops talking must not keep us from everything else.
+  constexpr int kMostReads = 32;
   char bytes[4096];
   ssize_t count = 0;
   ::fcntl(pipe, F_SETFL, O_NONBLOCK);
-  while ((count = ::read(pipe, bytes, sizeof bytes)) > 0) {
+  for (int reads = 0; reads < kMostReads && (count = ::read(pipe, bytes, sizeof bytes)) > 0; ++reads) {
     partial_.append(bytes, static_cast<std::size_t>(count));
     for (std::size_t end = 0; (end = partial_.find('\n')) != partial_.npos || partial_.size() > kLongestLine;) {
       end = std::min(end, kLongestLine);
@@ -57,7 +59,7 @@ bool WorkerLog::drain(int pipe) {
       partial_.erase(0, std::min(end + 1, partial_.size()));
     }
   }
-  return count < 0 && (errno == EAGAIN || errno == EINTR);
+  return count > 0 || (count < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 Supervisor::Supervisor(asio::io_context& context, Mounting::Remains remains, std::optional<protocol::Channel> channel,

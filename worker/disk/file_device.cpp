@@ -52,9 +52,13 @@ Result<void> FileDevice::write(ByteOffset offset, std::span<const std::byte> fro
 
 Result<void> FileDevice::flush() {
   if (read_only_) return {};
-  // Never retried, not even after EINTR's kin: the second call could succeed without the pages that the first one lost.
-  if (::fdatasync(fd_.get()) != 0) return last_error("flush");
-  return {};
+  // The kernel reports a lost page to one caller, once. Whoever comes later, for whatever file, must not be told that
+  // all is well: the first failure stays.
+  const std::lock_guard lock{flush_mutex_};
+  if (flush_failed_) return errno_error(EIO, "an earlier flush failed");
+  if (::fdatasync(fd_.get()) == 0) return {};
+  flush_failed_ = true;
+  return last_error("flush");
 }
 
 Result<void> FileDevice::discard(ByteOffset offset, std::uint64_t length) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 
 #include "protocol/unique_fd.h"
 #include "worker/disk/block_device.h"
@@ -33,6 +34,8 @@ class FileDevice final : public BlockDevice {
   ByteOffset start_;
   std::uint64_t size_;
   bool read_only_;
+  std::mutex flush_mutex_;
+  bool flush_failed_ = false;  ///< guarded by flush_mutex_
 };
 
 }  // namespace worker::disk

@@ -106,7 +106,11 @@ Result<void> Inodes::apply(Operation& operation, Inode& inode, const AttributeCh
   }
   if (change.kill_privileges && !inode.is_directory()) clear_privileges(inode);
   if (change.accessed) inode.set_accessed(*change.accessed);
-  if (change.modified) inode.set_modified(*change.modified);
+  if (change.modified) {
+    inode.set_modified(*change.modified);
+    // What FileData remembers of the time would keep the next write of this tick from stamping.
+    operation.on_commit([this, number = inode.number] { volume_.files().forget(number); });
+  }
   inode.set_changed(change.changed ? *change.changed : Timestamp::now());
   if (change.mode) TRY(volume_.xattrs().follow_mode(operation, inode));
   return write(operation, inode);

@@ -165,7 +165,9 @@ Result<void> FileData::truncate(InodeNumber inode, std::uint64_t size) {
   const std::unique_lock transfer{gate.transfer};
   TRY(facts, state.facts(inode));
   if (size > facts.size && size > facts.limit) return errno_error(EFBIG);
-  TRY(state.zero_block_tail(inode, std::min(size, facts.size)));
+  // When the file grows, what comes into it first; when it shrinks, what left it only once that is certain.
+  const bool grows = size > facts.size;
+  if (grows) TRY(state.zero_block_tail(inode, facts.size));
 
   // Kept on the orphan list from the first step to the last, unless it is there for another reason.
   bool listed_before = false;
@@ -192,6 +194,7 @@ Result<void> FileData::truncate(InodeNumber inode, std::uint64_t size) {
     return done;
   };
   TRY(done, volume.mutate(first_step));
+  if (!grows) TRY(state.zero_block_tail(inode, size));
   while (!done) {
     TRY(further, volume.mutate(next_step));
     done = further;

@@ -41,6 +41,8 @@ FileData::~FileData() = default;
 Result<std::size_t> FileData::read(InodeNumber inode, std::uint64_t offset, std::span<std::byte> into) {
   State& state = *state_;
   const std::uint32_t block_size = state.block_size();
+  if (offset > INT64_MAX) return std::size_t{0};
+  into = into.first(std::min<std::uint64_t>(into.size(), INT64_MAX - offset));
   const std::shared_lock transfer{state.gate(inode).transfer};
   std::array<Run, kRunsPerLook> runs;
   std::size_t done = 0;
@@ -69,6 +71,7 @@ Result<std::size_t> FileData::read(InodeNumber inode, std::uint64_t offset, std:
 
 Result<std::uint64_t> FileData::seek(InodeNumber inode, std::uint64_t offset, int whence) {
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return errno_error(EINVAL);
+  if (offset > INT64_MAX) return errno_error(ENXIO);
   State& state = *state_;
   const std::uint32_t block_size = state.block_size();
   std::array<Run, kRunsPerLook> runs;

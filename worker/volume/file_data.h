@@ -25,7 +25,8 @@ class FileData {
 
   /// Bytes read, fewer than asked for only at the end of the file. Holes and unwritten extents read as zeros.
   Result<std::size_t> read(InodeNumber inode, std::uint64_t offset, std::span<std::byte> into);
-  /// All or nothing but for ENOSPC in the middle, when the bytes before it count.
+  /// All, or an error; but ENOSPC in the middle of a write that does not come from the page cache counts the bytes
+  /// before it.
   Result<std::size_t> write(InodeNumber inode, std::uint64_t offset, std::span<const std::byte> from, WriteFlags flags);
 
   /// Sets the size; what lies behind a smaller size is freed in bounded steps and the rest of its last block zeroed.

@@ -88,12 +88,15 @@ class Writer {
 Result<std::size_t> Writer::run() {
   TRY(facts, state_.facts(inode_));
   if (offset_ >= facts.limit) return errno_error(EFBIG);
+  // The kernel looks at the error of a page write only, never at how much was written: what a short reply left out
+  // would be lost without a word.
+  if (flags_.from_page_cache && from_.size() > facts.limit - offset_) return errno_error(EFBIG);
   from_ = from_.first(std::min<std::uint64_t>(from_.size(), facts.limit - offset_));
   while (done_ < from_.size()) {
     auto written = write_some();
     if (written.ok()) continue;
     give_back();
-    if (done_ > 0 && is_no_space(written.error())) return done_;
+    if (done_ > 0 && !flags_.from_page_cache && is_no_space(written.error())) return done_;
     return std::move(written).error();
   }
   return done_;

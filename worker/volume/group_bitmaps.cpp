@@ -117,6 +117,11 @@ Result<void> GroupBitmaps::check_inodes(std::uint32_t group, std::span<const std
   if (stored && !ext2fs_inode_bitmap_csum_verify(fs, group, for_library(bitmap), summed)) return errno_error(EUCLEAN);
   const BitmapView view{.bits = bitmap, .size = fs->super->s_inodes_per_group};
   if (count_free(view) != ext2fs_bg_free_inodes_count(fs, group)) return errno_error(EUCLEAN);
+  if (!flags_count()) return {};
+  // What is said to be unused will be zeroed before it is used.
+  const std::uint32_t per_group = fs->super->s_inodes_per_group;
+  const std::uint32_t unused = std::min(ext2fs_bg_itable_unused(fs, group), per_group);
+  if (!all_clear(bitmap, {per_group - unused, unused})) return errno_error(EUCLEAN);
   return {};
 }
 

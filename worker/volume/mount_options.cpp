@@ -186,20 +186,12 @@ Result<void> take(MountOptions& options, std::string_view word) {
   const std::string_view name = equals == std::string_view::npos ? word : word.substr(0, equals + 1);
   const std::string_view value = word.substr(name.size());
   const auto* known = std::ranges::find_if(kHonoured, [name](const Word& one) { return one.name == name; });
-  if (known != std::end(kHonoured)) {
-    if (known->apply(options, value)) return {};
-    return errno_error(EINVAL, std::string{word});
-  }
-  if (among(kIgnored, name, word)) {
-    options.ignored.emplace_back(word);
-    return {};
-  }
-  if (among(kNotOurs, name, word) || word.starts_with("x-") || word.starts_with("X-")) return {};
-  if (options.sloppy) {
-    options.ignored.emplace_back(word);
-    return {};
-  }
-  return errno_error(EINVAL, std::string{word});
+  if (known != std::end(kHonoured) && known->apply(options, value)) return {};
+  const bool ignorable = among(kIgnored, name, word);
+  if (!ignorable && (among(kNotOurs, name, word) || word.starts_with("x-") || word.starts_with("X-"))) return {};
+  if (!ignorable && !options.sloppy) return errno_error(EINVAL, std::string{word});
+  options.ignored.emplace_back(word);
+  return {};
 }
 
 /// Takes the next word off the front of a comma list. Quotes may hold commas, as in SELinux contexts.

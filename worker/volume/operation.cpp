@@ -35,7 +35,7 @@ void Operation::touch_group(std::uint32_t group) {
   descriptors_.insert(descriptors_.end(), bytes.begin(), bytes.end());
 }
 
-void Operation::commit() {
+void Operation::commit() noexcept {
   volume_.cache().commit_operation();
   for (const SavedGroup& saved : groups_) volume_.superblock().mark_group(saved.group);
   running_ = false;

@@ -57,7 +57,8 @@ class Operation {
  private:
   friend class Volume;
   explicit Operation(Volume& volume);
-  void commit();
+  /// Dies rather than throw half-way: a killed worker is a case that is provided for, half an operation is not.
+  void commit() noexcept;
   void roll_back();
 
   struct SavedGroup {
