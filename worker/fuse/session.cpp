@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <new>
 
@@ -84,32 +85,40 @@ Server::Buffers* Server::enter() {
   return buffers_[entered_++].get();
 }
 
-void Server::leave() {
-  bool last;
+/// How long requests under way may take once nobody waits for them. Some might never end: changes wait for
+/// start_writing().
+constexpr std::chrono::seconds kLastRequests{5};
+
+void Server::leave(bool session_over) {
+  bool closes = false;
   {
-    const std::lock_guard lock{mutex_};
-    over_ = true;
-    last = --serving_ == 0;
+    std::unique_lock lock{mutex_};
+    closes = session_over && !over_;
+    over_ |= session_over;
+    changed_.notify_all();
+    if (closes) changed_.wait_for(lock, kLastRequests, [&] { return serving_ == 1; });
+    closes |= --serving_ == 0;
+    over_ |= closes;
   }
   changed_.notify_all();
-  if (last) close_volume();
+  if (closes) close_volume();
 }
 
 void Server::serve() noexcept {
   Buffers* buffers = enter();
   if (!buffers) return;
-  loop(*buffers);
-  leave();
+  leave(loop(*buffers));
 }
 
-void Server::loop(Buffers& buffers) noexcept {
+bool Server::loop(Buffers& buffers) noexcept {
   for (;;) {
     const auto received = transport_->receive(buffers.request());
     if (!received.ok()) {
-      if (errno_of(received.error()) != ENODEV) {
-        protocol::log(protocol::Severity::error, "the FUSE session breaks off: " + received.error().message());
+      const bool over = errno_of(received.error()) == ENODEV;
+      if (!over) {
+        protocol::log(protocol::Severity::error, "a serving thread gives up: " + received.error().message());
       }
-      return;
+      return over;
     }
     dispatcher_.dispatch(buffers.request().first(received.value()), buffers.scratch());
   }

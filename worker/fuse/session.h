@@ -40,7 +40,8 @@ class Server {
   void cancel();
 
   /// Waits for start(), serves requests until the session is over, and returns. To be called by up to `threads`
-  /// threads, once each. The last one to leave closes the volume, unless FUSE_DESTROY had it closed.
+  /// threads, once each. When the session is over, the first to notice waits for the others, though not for ever, and
+  /// closes the volume, unless FUSE_DESTROY had it closed.
   void serve() noexcept;
 
   /// Waits until FUSE_INIT was answered; false when the session ended before that.
@@ -61,8 +62,9 @@ class Server {
 
   /// The buffers of the calling thread; none when there is nothing to serve.
   Buffers* enter();
-  void leave();
-  void loop(Buffers& buffers) noexcept;
+  void leave(bool session_over);
+  /// True when the session is over, false when this thread alone cannot go on.
+  bool loop(Buffers& buffers) noexcept;
   void close_volume() noexcept;
 
   std::mutex mutex_;  ///< guards what follows up to closed_

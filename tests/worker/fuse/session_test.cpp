@@ -136,6 +136,16 @@ TEST(Server, cancelled_before_it_started_it_sends_its_threads_home) {
   EXPECT_FALSE(server.wait_initialised());
 }
 
+TEST(Server, a_change_that_waits_for_the_mount_does_not_outlive_the_session) {
+  ServedVolume served{{.writing = false}};
+  served.kernel.initialise();
+  served.kernel.send(FUSE_MKDIR, 1, Body{}.add(fuse_mkdir_in{0755, 0}).text("never").bytes());
+  EXPECT_TRUE(served.kernel.silent());
+  EXPECT_EQ(served.attributes(1).ino, 2U);
+  served.unmount();
+  EXPECT_EQ(served.closed(), 1);
+}
+
 TEST(Server, an_end_before_init_is_noticed) {
   ServedVolume served;
   served.kernel.hang_up();

@@ -258,17 +258,17 @@ void fragment_and_heal(const char* options, unsigned blocks, std::size_t block_s
 }
 
 TEST(FileData, grows_and_fells_deep_extent_trees) {
-  fragment_and_heal("-t ext4 -b 1024", 12000, 1024);
+  fragment_and_heal("-t ext4 -b 1024", 3000, 1024);
   fragment_and_heal("-t ext4 -b 4096", 4000, 4096);
 }
 
-TEST(FileData, grows_and_fells_trees_of_indirect_blocks) { fragment_and_heal("-t ext2 -b 1024", 12000, 1024); }
+TEST(FileData, grows_and_fells_trees_of_indirect_blocks) { fragment_and_heal("-t ext2 -b 1024", 3000, 1024); }
 
 TEST(FileData, keeps_few_extents_in_the_inode) {
   const FileImage image{"-t ext4 -b 1024", "64M", 2};
   Mounted mounted{image};
   const InodeNumber first = mounted.inode("f0"), second = mounted.inode("f1");
-  for (unsigned i = 0; i < 9000; ++i) {
+  for (unsigned i = 0; i < 1000; ++i) {
     mounted.write(first, std::uint64_t{i} * 2048, pattern(1024, i));
     if (i < 40) mounted.write(second, std::uint64_t{i} * 2048, pattern(1024, i));
   }
