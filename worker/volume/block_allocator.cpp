@@ -91,7 +91,6 @@ Result<void> BlockAllocator::mark(Operation& operation, std::uint32_t group, Bit
     return errno_error(EUCLEAN, "free block count of group " + std::to_string(group));
   }
   join(operation);
-  operation.touch_superblock();
   TRY(bits, bitmaps_.change_blocks(operation, group));
   if (!all_clear(bits, run)) return errno_error(EUCLEAN, "block bitmap of group " + std::to_string(group));
   set_bits(bits, run);
@@ -131,7 +130,6 @@ Result<void> BlockAllocator::free_part(Operation& operation, const Part& part) {
   if (bitmaps_.touches_metadata(part.group, part.run)) {
     return errno_error(EUCLEAN, "freeing metadata of group " + std::to_string(part.group));
   }
-  operation.touch_superblock();
   TRY(bits, bitmaps_.change_blocks(operation, part.group));
   if (!all_set(bits, part.run)) {
     return errno_error(EUCLEAN, "freeing free blocks of group " + std::to_string(part.group));

@@ -59,10 +59,9 @@ Result<ExtentCache::Facts> FileData::State::facts(InodeNumber inode) {
   return seen.facts;
 }
 
-Result<void> FileData::State::set_size(Operation& operation, Inode& inode, std::uint64_t size) {
+Result<void> FileData::State::set_size(Operation&, Inode& inode, std::uint64_t size) {
   ext2_super_block* super = volume.fs()->super;
   if (size > INT32_MAX && !ext2fs_has_feature_large_file(super)) {
-    operation.touch_superblock();
     ext2fs_set_feature_large_file(super);
   }
   inode.set_size(size);

@@ -129,7 +129,6 @@ Result<std::optional<InodeNumber>> InodeAllocator::take_from(Operation& operatio
 
 Result<void> InodeAllocator::take(Operation& operation, std::uint32_t group, std::uint32_t index, bool directory) {
   ext2_filsys fs = volume_.fs();
-  operation.touch_superblock();
   // The inode table and bitmaps lie in blocks that a made-up block bitmap of this group vouches for: it becomes real
   // together with the inode bitmap, as in kernel ext4.
   const bool both_unused = bitmaps_.flags_count() && ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) &&
@@ -190,7 +189,6 @@ Result<void> InodeAllocator::free(Operation& operation, InodeNumber inode, bool 
   }
   const std::uint32_t group = (inode - 1) / fs->super->s_inodes_per_group;
   const std::uint32_t index = (inode - 1) % fs->super->s_inodes_per_group;
-  operation.touch_superblock();
   TRY(bits, bitmaps_.change_inodes(operation, group));
   if (!all_set(bits, {index, 1})) return errno_error(EUCLEAN, "freeing free inode " + std::to_string(inode));
   clear_bits(bits, {index, 1});

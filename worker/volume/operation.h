@@ -40,8 +40,6 @@ class Operation {
   /// To be called before a group's descriptor or bitmap is changed: saves the descriptor for undo and marks it to be
   /// written, with its checksum, at the next commit.
   void touch_group(std::uint32_t group);
-  /// Says that the in-memory superblock is about to change. Changes are found without it too.
-  void touch_superblock() {}
 
   /// For state in memory that follows the disk (caches, counters): `undo` runs if the operation is rolled back, `done`
   /// if it is committed; both under the mutator lock, in reverse and in order respectively.

@@ -24,7 +24,6 @@ std::optional<InodeNumber> Orphans::next_of(InodeNumber inode) const {
 
 Result<void> Orphans::add(Operation& operation, Inode& inode) {
   if (contains(inode.number)) return {};
-  operation.touch_superblock();
   const InodeNumber number = inode.number;
   const InodeNumber next = head();
   links_[number] = {.before = 0, .after = next};
@@ -45,7 +44,6 @@ Result<void> Orphans::remove(Operation& operation, Inode& inode) {
 }
 
 Result<void> Orphans::unlink(Operation& operation, Inode& inode) {
-  operation.touch_superblock();
   const InodeNumber number = inode.number;
   const Links old = links_.at(number);
   const auto join = [this](InodeNumber before, InodeNumber after, InodeNumber left, InodeNumber right) {
@@ -125,8 +123,7 @@ Result<void> Orphans::load() {
   return {};
 }
 
-Result<void> Orphans::forget_list(Operation& operation) {
-  operation.touch_superblock();
+Result<void> Orphans::forget_list(Operation&) {
   links_.clear();
   set_head(0);
   return {};

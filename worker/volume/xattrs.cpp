@@ -126,7 +126,6 @@ Result<void> Xattrs::store(Operation& operation, Inode& inode, std::string_view 
                            std::span<const std::byte> value) {
   ext2_super_block* super = volume_.fs()->super;
   if (!ext2fs_has_feature_xattr(super)) {
-    operation.touch_superblock();
     ext2fs_set_feature_xattr(super);
   }
   TRY(volume_.inodes().write(operation, inode));
@@ -250,12 +249,11 @@ Result<void> Xattrs::drop_capabilities(Operation& operation, Inode& inode) {
   return erase(operation, inode, kCapability);
 }
 
-Result<void> Xattrs::release(Operation& operation, Inode& inode) {
+Result<void> Xattrs::release(Operation&, Inode& inode) {
   auto* fs = volume_.fs();
   auto* raw = reinterpret_cast<ext2_inode*>(&inode.raw);
   const BlockNumber block = ext2fs_file_acl_block(fs, raw);
   if (block == 0) return {};
-  operation.touch_superblock();
   TRY_EXT2(ext2fs_free_ext_attr(fs, inode.number, &inode.raw));
   return {};
 }
