@@ -12,6 +12,7 @@
 
 #include "protocol/argv_memfd.h"
 #include "protocol/errors.h"
+#include "tests/broker/fake_actions.h"
 #include "tests/support/bytes.h"
 #include "tests/support/descriptors.h"
 
@@ -21,67 +22,10 @@ using namespace broker;
 using namespace protocol;
 using namespace std::chrono_literals;
 using support::bytes;
+using support::FakeActions;
 
 Deadline soon() { return std::chrono::steady_clock::now() + 5s; }
-UniqueFd open_null() { return UniqueFd{::open("/dev/null", O_RDWR | O_CLOEXEC)}; }
-
-/// Notes what the session did; fails where told to.
-class FakeActions final : public MountActions {
- public:
-  Result<Channel> reconnect() override {
-    note("reconnect");
-    if (!second) return errno_error(EPROTO);
-    return std::move(*second);
-  }
-  Result<void> meet_worker(Packet& packet, std::uint16_t version) override {
-    note("meet " + std::to_string(version));
-    sender = packet.sender;
-    return {};
-  }
-  Result<void> check_worker() override {
-    note("check");
-    return contained ? Result<void>{} : errno_error(EPERM, "the worker is not contained");
-  }
-  Result<UniqueFd> open_source(std::uint32_t block_size) override {
-    note("source " + std::to_string(block_size));
-    if (source_error != 0) return errno_error(source_error);
-    return open_null();
-  }
-  Result<UniqueFd> open_fuse_device() override { return open_null(); }
-  Result<void> create_mount(MountSpecification& specification) override {
-    note("create");
-    created = specification;
-    if (create_error != 0) return errno_error(create_error, "cannot create the file system");
-    return {};
-  }
-  Result<UniqueFd> start_probe() override {
-    note("probe");
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) return last_error();
-    probe_writer.reset(ends[1]);
-    if (probe_answers) probe_writer.reset();
-    return UniqueFd{ends[0]};
-  }
-  Result<void> finish_probe(bool answered) override {
-    note(answered ? "answered" : "not answered");
-    probe_writer.reset();
-    return {};
-  }
-  Result<void> attach() override {
-    note("attach");
-    return attach_error == 0 ? Result<void>{} : errno_error(attach_error, "cannot attach");
-  }
-
-  void note(const std::string& act) { acts.append(acts.empty() ? "" : ", ").append(act); }
-
-  std::string acts;
-  std::optional<ucred> sender;
-  std::optional<Channel> second;
-  std::optional<MountSpecification> created;
-  UniqueFd probe_writer;
-  bool contained = true, probe_answers = true;
-  int source_error = 0, create_error = 0, attach_error = 0;
-};
+using support::open_null;
 
 /// A worker's end, driven by a test.
 struct FakeWorker {
