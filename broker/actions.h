@@ -11,6 +11,9 @@ namespace broker {
 /// --check: 0 if a service listens for the type and the caller may connect, else 1. Prints nothing.
 int run_check(const MountPlan& plan);
 
+/// Whether anybody can serve the plan's type: our own worker knows ext2, ext3 and ext4, a service whatever it is for.
+bool has_worker(const MountPlan& plan);
+
 /// --status: what is mounted here, or just what is mounted on the plan's mount point.
 int run_status(const MountPlan& plan);
 

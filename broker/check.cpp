@@ -12,4 +12,9 @@ int run_check(const MountPlan& plan) {
   return ::stat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode) && ::access(path.c_str(), W_OK) == 0 ? 0 : 1;
 }
 
+bool has_worker(const MountPlan& plan) {
+  const bool ours = plan.type == "ext2" || plan.type == "ext3" || plan.type == "ext4";
+  return ours || plan.way == Way::service || (plan.way == Way::automatic && run_check(plan) == 0);
+}
+
 }  // namespace broker

@@ -14,6 +14,8 @@ int print(std::string_view text) { return std::fwrite(text.data(), 1, text.size(
 
 int mount(const broker::MountPlan& plan) {
   if (plan.fake) return 0;
+  if (!broker::has_worker(plan))
+    return broker::fail(plan, plan.source, broker::Error{{}, "there is no worker for the type '" + plan.type + "'"}, 1);
   if (::geteuid() != 0) return broker::fail(plan, plan.source, broker::Error{{}, "only root may mount"}, 1);
   return broker::launch(plan.foreground, [&plan](broker::Report& report) { broker::run_broker(plan, report); });
 }

@@ -100,6 +100,11 @@ std::string bdi_directory(const MountIdentity& identity, bool block) {
          (block ? "-fuseblk" : "");
 }
 
+std::uint64_t backing_inode(const MountIdentity& identity, bool block) {
+  struct stat found {};
+  return ::stat(bdi_directory(identity, block).c_str(), &found) == 0 ? found.st_ino : 0;
+}
+
 }  // namespace
 
 Result<MountPoint> open_mount_point(const MountPlan& plan) {
@@ -160,6 +165,7 @@ Result<FuseMount> FuseMount::create(const MountSpecification& specification, int
   made.mount_ = std::move(mount);
   made.identity_ = std::move(identity);
   made.identity_.source = specification.source;
+  made.identity_.backing = backing_inode(made.identity_, specification.block);
   return made;
 }
 
@@ -210,7 +216,8 @@ Result<bool> is_mounted(const MountIdentity& identity) {
 }
 
 bool superblock_exists(const MountIdentity& identity, bool block) {
-  return ::access(bdi_directory(identity, block).c_str(), F_OK) == 0;
+  const std::uint64_t now = backing_inode(identity, block);
+  return now != 0 && (identity.backing == 0 || now == identity.backing);
 }
 
 }  // namespace broker

@@ -29,7 +29,8 @@ Result<MountPoint> open_mount_point(const MountPlan& plan);
 struct MountIdentity {
   dev_t device = 0;             ///< s_dev of the superblock
   std::uint64_t unique_id = 0;  ///< STATX_MNT_ID_UNIQUE, or the reused id where a kernel has no other; 0: none
-  std::string source;  ///< as the mount table shows it: tells a superblock from a later one with the same number
+  std::string source;         ///< as the mount table shows it: tells a superblock from a later one with the same number
+  std::uint64_t backing = 0;  ///< inode of its backing device info in sysfs, which is never reused; 0: not known
 };
 
 /// The device and id of the mount that an open descriptor (also O_PATH) is on. Never asks the file system, so that
@@ -80,7 +81,8 @@ std::vector<std::string> detach_everywhere(const MountIdentity& identity, int fl
 std::vector<MountEntry> mounts_of(const MountIdentity& identity);
 /// True while mountinfo shows a mount of this superblock.
 Result<bool> is_mounted(const MountIdentity& identity);
-/// True while the superblock exists, mounted in some namespace or only held open; known from its backing device info.
+/// True while the superblock exists, mounted in some namespace or only held open; known from its backing device info. A
+/// later superblock that got the same number, as a rule at once, is told apart if identity.backing is known.
 bool superblock_exists(const MountIdentity& identity, bool block);
 
 }  // namespace broker

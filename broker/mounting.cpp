@@ -37,6 +37,11 @@ Result<UniqueFd> duplicate(const UniqueFd& descriptor) {
   return copy;
 }
 
+/// Our worker knows these; any other type is a foreign service's.
+bool served_by_our_worker(const MountPlan& plan) {
+  return plan.type == "ext4" || plan.type == "ext3" || plan.type == "ext2";
+}
+
 }  // namespace
 
 Mounting::~Mounting() {
@@ -56,6 +61,7 @@ Mounting::~Mounting() {
 
 Result<void> Mounting::open_everything(protocol::Deadline deadline) {
   TRY(where, open_mount_point(plan_));
+  if (served_by_our_worker(plan_) && !where.directory) return errno_error(ENOTDIR, "mount point " + where.path);
   where_ = std::move(where);
   TRY(source, broker::open_source(plan_, deadline));
   source_ = std::move(source);
@@ -106,6 +112,7 @@ Result<protocol::Channel> Mounting::start_worker() {
         !channel && (channel.error().code.value() == ENOENT || channel.error().code.value() == ECONNREFUSED);
     if (plan_.way == Way::service || !absent) return channel;
   }
+  if (!served_by_our_worker(plan_)) return errno_error(ENODEV, "no service for type " + protocol::escape(plan_.type));
   spawned_ = true;
   const auto uid = kFirstWorkerId + state_->slot();
   auto worker = spawn_worker(plan_, uid);

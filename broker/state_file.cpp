@@ -38,6 +38,7 @@ void each_field(auto& state, auto&& visit) {
   visit("mount_device", state.identity.device);
   visit("mount_id", state.identity.unique_id);
   visit("mount_source", state.identity.source);
+  visit("mount_backing", state.identity.backing);
   visit("range_device", state.range.device);
   visit("range_inode", state.range.inode);
   visit("range_offset", state.range.window.offset);

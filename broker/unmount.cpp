@@ -75,7 +75,8 @@ bool wait_until_closed(const Target& target, UnmountCall& call, milliseconds pat
     if (call.result().value_or(0) != 0) return false;
     if (watch.stuck()) return true;
     // Held elsewhere, it is not being closed at all, and waiting for its end would be wrong.
-    if (call.result() && superblock_exists(target.identity, target.state->state.block)) return false;
+    const MountState& state = target.state->state;
+    if (call.result() && superblock_exists(state.identity, state.block)) return false;
     std::this_thread::sleep_for(kLook);
   }
   return false;

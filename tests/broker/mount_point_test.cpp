@@ -80,6 +80,25 @@ TEST_F(MountPointTest, a_mount_is_what_was_asked_for) {
   EXPECT_TRUE(eventually([&] { return !superblock_exists(mount->identity(), false); }));
 }
 
+TEST_F(MountPointTest, the_next_superblock_with_the_same_number_is_another) {
+  TinyServer server, next;
+  std::optional<FuseMount> first;
+  if (auto made = FuseMount::create(specification("x"), server.device()); made) first = std::move(*made);
+  ASSERT_TRUE(first);
+  const MountIdentity gone = first->identity();
+  EXPECT_NE(gone.backing, 0U);
+  EXPECT_TRUE(superblock_exists(gone, false));
+  first.reset();
+  const auto second = FuseMount::create(specification("x"), next.device());
+  ASSERT_TRUE(second.ok());
+
+  EXPECT_FALSE(superblock_exists(gone, false));
+  MountIdentity reused = gone;
+  reused.device = second->identity().device;
+  EXPECT_FALSE(superblock_exists(reused, false));
+  EXPECT_TRUE(superblock_exists(second->identity(), false));
+}
+
 TEST_F(MountPointTest, a_raw_umount_succeeds_because_nothing_of_ours_is_left_open) {
   TinyServer server;
   const std::string point = make_directory("mnt");

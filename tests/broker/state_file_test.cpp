@@ -49,7 +49,7 @@ MountState sample(pid_t worker) {
   state.worker_pid = worker;
   state.worker_start_time = process_start_time(worker);
   state.supervisor_pid = 5;
-  state.identity = {77, 1234567890123, "/dev/loop7"};
+  state.identity = {77, 1234567890123, "/dev/loop7", 9876543210};
   state.range = {12, 34, {4096, 8192}};
   state.worker_uid = 0x70000001;
   return state;
@@ -203,9 +203,9 @@ TEST_F(StateFileTest, the_outcome_can_be_read_after_the_name_has_gone) {
   auto file = StateFile::claim();
   ASSERT_TRUE(file.ok());
   ASSERT_TRUE(file->publish(sample(worker.pid())).ok());
-  const auto open = find_state({77, 0, "/dev/loop7"});
+  const auto open = find_state({77, 0, "/dev/loop7", 0});
   ASSERT_TRUE(open);
-  EXPECT_FALSE(find_state({77, 0, "/dev/loop6"}));
+  EXPECT_FALSE(find_state({77, 0, "/dev/loop6", 0}));
   EXPECT_FALSE(open->outcome());
   EXPECT_TRUE(open->supervised());
 

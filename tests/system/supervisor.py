@@ -35,7 +35,7 @@ def a_killed_worker_takes_its_mount_with_it(scratch):
 
 def a_worker_that_aborts_takes_its_mount_with_it(scratch):
     """errors=panic and a directory block that is garbage: the worker ends itself, by a signal that no kill(1) could send it."""
-    image = scratch.image()
+    image = scratch.image('disk.img', '64M', '-b', '4096')
     with scratch.kernel(image) as kernel:
         os.mkdir(f'{kernel}/broken')
     block = int(run('debugfs', '-R', 'blocks /broken', image).stdout.split()[0])

@@ -104,7 +104,8 @@ void Dispatcher::initialise(const fuse_in_header& header, std::span<const std::b
     protocol::log(protocol::Severity::error, "this kernel's FUSE protocol is too old");
     return reply_error(header, EPROTO);
   }
-  negotiated_ = negotiate(offer, InitOptions{.acl = volume_->options().acl});
+  negotiated_ =
+      negotiate(offer, InitOptions{.acl = volume_->options().acl, .time_granularity = volume_->time_granularity()});
 
   // libfuse gets to see only what was agreed on, so that it cannot want more; its reply is replaced on its way out.
   struct {

@@ -64,6 +64,7 @@ Negotiated negotiate(const fuse_init_in& offer, const InitOptions& options) noex
   if (!options.acl) agreed.flags &= ~std::uint64_t{FUSE_POSIX_ACL};
   agreed.minor = std::min(offer.minor, abi::kMinorVersion);
   agreed.max_readahead = offer.max_readahead;
+  agreed.time_granularity = options.time_granularity;
   return agreed;
 }
 
@@ -77,7 +78,7 @@ fuse_init_out encode_init(const Negotiated& agreed) noexcept {
   out.max_background = kMaximumBackground;
   out.congestion_threshold = kMaximumBackground * 3 / 4;
   out.max_write = kMaximumTransfer;
-  out.time_gran = 1;  // nanoseconds; inodes without room for them round down themselves
+  out.time_gran = agreed.time_granularity;
   if (agreed.has(FUSE_MAX_PAGES)) {
     out.max_pages = static_cast<std::uint16_t>(kMaximumTransfer / static_cast<std::uint32_t>(::getpagesize()));
   }

@@ -31,12 +31,14 @@ struct Negotiated {
   std::uint64_t flags = 0;  ///< FUSE_INIT bits; those above 31 travel in flags2
   std::uint32_t minor = 0;  ///< protocol 7.minor
   std::uint32_t max_readahead = 0;
+  std::uint32_t time_granularity = 1;  ///< nanoseconds
 
   bool has(std::uint64_t bit) const noexcept { return (flags & bit) != 0; }
 };
 
 struct InitOptions {
-  bool acl = true;  ///< POSIX ACLs are on: the kernel shall enforce them
+  bool acl = true;                     ///< POSIX ACLs are on: the kernel shall enforce them
+  std::uint32_t time_granularity = 1;  ///< nanoseconds; the kernel rounds the times that it keeps itself
 };
 
 /// The features out of the kernel's offer. Pure.

@@ -94,6 +94,10 @@ class Volume {
 
   /// What the user should know about the volume as it was found, a line each.
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
+  /// Nanoseconds between two times that inodes of this volume can tell apart.
+  std::uint32_t time_granularity() const noexcept {
+    return EXT2_INODE_SIZE(fs_->super) > EXT2_GOOD_OLD_INODE_SIZE ? 1 : 1'000'000'000;
+  }
   /// Bytes from the superblock, not necessarily UTF-8.
   std::string label() const;
   bool has_journal() const noexcept { return ext2fs_has_feature_journal(fs_->super) != 0; }

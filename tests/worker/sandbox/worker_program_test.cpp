@@ -1,7 +1,9 @@
 // The worker program itself, spawned and locked, with a test as its broker and unattached mounts.
 #include <fcntl.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include <chrono>
@@ -20,7 +22,7 @@ using broker::UniqueFd;
 using testing_support::Captive;
 using testing_support::HostileBroker;
 
-constexpr int kDone = 0, kRefused = 4, kInterrupted = 8;
+constexpr int kDone = 0, kNotConfined = 3, kRefused = 4, kInterrupted = 8;
 
 /// One worker and what its broker holds.
 class Session {
@@ -208,6 +210,51 @@ TEST_F(WorkerProgram, ends_when_its_broker_misbehaves_or_goes) {
   EXPECT_EQ(after([](HostileBroker& broker) { broker.send("garbage"); }), kRefused);
   EXPECT_EQ(after([](HostileBroker& broker) { broker.greet(); }), kRefused);
   EXPECT_EQ(after([](HostileBroker& broker) { broker.prepare(); }), kRefused);
+}
+
+/// The worker as a service unit starts it: an unprivileged id, no capabilities in reach, no namespaces of its own.
+broker::Result<Captive> start_service(uid_t uid, bool empty_bounding_set) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return protocol::last_error();
+  UniqueFd ours{ends[0]}, theirs{ends[1]};
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    for (int capability = 0; empty_bounding_set && ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability)
+      ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+    ::dup2(theirs.get(), 3);
+    if (theirs.get() == 3) ::fcntl(3, F_SETFD, 0);
+    ::setenv("LISTEN_FDS", "1", 1);
+    ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+    if (::setresgid(uid, uid, uid) == 0 && ::setgroups(0, nullptr) == 0 && ::setresuid(uid, uid, uid) == 0)
+      ::execl(EXT4BOX_WORKER, EXT4BOX_WORKER, nullptr);
+    ::_exit(127);
+  }
+  UniqueFd process{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))};
+  return Captive{broker::WorkerProcess{std::move(process), std::move(ours), UniqueFd{}, pid, uid, true}};
+}
+
+TEST_F(WorkerProgram, confines_itself_as_a_service_just_the_same) {
+  const tests::Image image;
+  auto service = start_service(testing_support::kVictimUid, true);
+  ASSERT_TRUE(service) << service.error().message();
+  Session session{*std::move(service)};
+  ASSERT_TRUE(session.greet({"ext4", image.path(), "/mnt"}));
+  ASSERT_TRUE(session.give_source(image.path()));
+  const auto contained = broker::check_contained(session.worker.process(), 0);
+  EXPECT_TRUE(contained) << contained.error().message();
+  ASSERT_TRUE(session.grant("FACT") && session.grant_mount() && session.grant("REDY"));
+  ASSERT_TRUE(session.broker.say(protocol::Attached{}) && session.grant("SERV"));
+  EXPECT_EQ(::mkdirat(session.mount->descriptor(), "directory", 0755), 0) << std::strerror(errno);
+  session.mount.reset();
+  EXPECT_EQ(session.status(), kDone);
+  EXPECT_EQ(image.complaints(), "");
+}
+
+TEST_F(WorkerProgram, does_not_start_where_capabilities_stay_in_reach) {
+  auto service = start_service(testing_support::kVictimUid, false);
+  ASSERT_TRUE(service) << service.error().message();
+  Session session{*std::move(service)};
+  EXPECT_EQ(session.status(), kNotConfined);
 }
 
 TEST_F(WorkerProgram, is_ended_by_a_signal_only_before_it_serves) {
