@@ -198,11 +198,23 @@ TEST_F(StateFileTest, an_unprivileged_reader_sees_the_same) {
   EXPECT_EQ(status, 0);
 }
 
+TEST_F(StateFileTest, a_superblock_that_is_gone_is_not_found_by_its_number) {
+  Bystander worker;
+  auto file = StateFile::claim();
+  ASSERT_TRUE(file.ok());
+  auto state = sample(worker.pid());
+  state.identity.backing = 1;
+  ASSERT_TRUE(file->publish(state).ok());
+  EXPECT_FALSE(find_state({77, 0, "/dev/loop7", 0}));
+}
+
 TEST_F(StateFileTest, the_outcome_can_be_read_after_the_name_has_gone) {
   Bystander worker;
   auto file = StateFile::claim();
   ASSERT_TRUE(file.ok());
-  ASSERT_TRUE(file->publish(sample(worker.pid())).ok());
+  auto state = sample(worker.pid());
+  state.identity.backing = 0;  // not known: there is no superblock behind this one that could be looked for
+  ASSERT_TRUE(file->publish(state).ok());
   const auto open = find_state({77, 0, "/dev/loop7", 0});
   ASSERT_TRUE(open);
   EXPECT_FALSE(find_state({77, 0, "/dev/loop6", 0}));
