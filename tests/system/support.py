@@ -179,6 +179,8 @@ def snapshot(root, times=True):
     """What can be told of a tree: for each path its type, mode, owner, size, times, links, xattrs and contents."""
     tree, first = {}, {}
     for directory, folders, files in os.walk(os.fsencode(root)):
+        folders.sort()  # one order for everybody: which of several links comes first must not depend on readdir
+        files.sort()
         for name in [b'.'] * (directory == os.fsencode(root)) + folders + files:
             path = os.path.normpath(os.path.join(directory, name))
             relative = os.path.relpath(path, os.fsencode(root))
