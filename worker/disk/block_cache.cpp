@@ -10,6 +10,8 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "worker/disk/logged_blocks.h"
+
 namespace worker::disk {
 namespace {
 
@@ -69,6 +71,7 @@ struct BlockCache::State {
   const std::uint32_t block_size;
   const BlockNumber limit;  ///< first number behind the volume
   const std::size_t capacity;
+  const LoggedBlocks* logged = nullptr;
 
   /// Guards everything below and every Block, but not the bytes of `working`: those belong to the operation's thread.
   std::mutex mutex;
@@ -143,10 +146,19 @@ struct BlockCache::State {
     Block& block = at(number);  // stays where it is: a loading block is not erased
     block.loading = true;
     lock.unlock();
-    auto buffer = std::make_shared<std::vector<std::byte>>(block_size);
-    auto outcome = device.read(number * block_size, *buffer);
+    auto contents = fetch(number);
     lock.lock();
-    return finish_load(block, outcome.ok() ? Contents{std::move(buffer)} : nullptr, std::move(outcome));
+    if (!contents.ok()) return finish_load(block, nullptr, std::move(contents).error());
+    return finish_load(block, std::move(contents).value(), {});
+  }
+
+  Result<Contents> fetch(BlockNumber number) {
+    if (logged != nullptr) {
+      if (Contents newest = logged->find(number)) return newest;
+    }
+    auto buffer = std::make_shared<std::vector<std::byte>>(block_size);
+    TRY(device.read(number * block_size, *buffer));
+    return Contents{std::move(buffer)};
   }
 
   Result<Block*> finish_load(Block& block, Contents contents, Result<void> outcome) {
@@ -173,6 +185,7 @@ BlockCache::~BlockCache() = default;
 std::uint32_t BlockCache::block_size() const noexcept { return state_->block_size; }
 BlockDevice& BlockCache::device() noexcept { return state_->device; }
 BlockNumber BlockCache::blocks() const noexcept { return state_->limit; }
+void BlockCache::read_through(const LoggedBlocks& logged) noexcept { state_->logged = &logged; }
 
 Result<Contents> BlockCache::read(BlockNumber number) {
   std::unique_lock lock{state_->mutex};
@@ -215,7 +228,9 @@ void BlockCache::read_ahead(BlockNumber first, std::uint32_t count) {
     std::vector<Block*> run;
     for (; first < end; ++first) {
       const auto found = state_->blocks.find(first);
-      const bool absent = found == state_->blocks.end();
+      // The log has it at hand: nothing to read ahead.
+      const bool absent =
+          found == state_->blocks.end() && (state_->logged == nullptr || !state_->logged->find(first));
       if (!absent && run.empty()) continue;
       if (!absent) break;
       Block& block = state_->at(first);

@@ -21,6 +21,8 @@ enum class BlockKind : std::uint8_t { allocation, inode, directory, superblock }
 /// One version of a block's contents. Never changes while anybody but the running operation can see it.
 using Contents = std::shared_ptr<const std::vector<std::byte>>;
 
+class LoggedBlocks;
+
 /// A dirty block as write-back or a journal takes it: a version that no later operation touches.
 struct FrozenBlock {
   BlockNumber number;
@@ -41,6 +43,10 @@ class BlockCache {
   std::uint32_t block_size() const noexcept;
   BlockDevice& device() noexcept;
   BlockNumber blocks() const noexcept;  ///< of the device; greater numbers read as EUCLEAN
+
+  /// From now on a block that stands in `logged` is taken from there and not from the device. Before any other thread
+  /// uses the cache; `logged` must outlive it.
+  void read_through(const LoggedBlocks& logged) noexcept;
 
   /// The current version, read from the device if need be. The reference stays valid and unchanged for as long as it is
   /// held. The running operation's thread gets a copy of its own version, as it is at that moment.

@@ -83,6 +83,13 @@ Result<void> Allocator::prepare_commit() {
   return {};
 }
 
+std::vector<disk::BlockRun> Allocator::freed_in_commit() const {
+  std::vector<disk::BlockRun> runs;
+  runs.reserve(state_->blocks.committing().size());
+  for (const BlockRange& range : state_->blocks.committing()) runs.push_back({range.first, range.count});
+  return runs;
+}
+
 void Allocator::commit_done() { state_->blocks.commit_done(); }
 
 bool Allocator::has_pending_frees() const noexcept { return state_->blocks.has_pending_frees(); }

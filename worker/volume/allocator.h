@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "worker/disk/committer.h"
 #include "worker/volume/operation.h"
 
 namespace worker::volume {
@@ -51,6 +52,8 @@ class Allocator {
   /// Called under the mutator lock while a commit freezes the cache: writes the checksums of touched bitmaps into their
   /// descriptors and starts a new epoch of freed blocks.
   Result<void> prepare_commit();
+  /// What the commit that prepare_commit() began frees. Under the mutator lock.
+  std::vector<disk::BlockRun> freed_in_commit() const;
   /// Called under the mutator lock when that commit is durable: what was freed before it may be used again.
   void commit_done();
 

@@ -32,6 +32,8 @@ class BlockAllocator {
 
   void prepare_commit();
   void commit_done();
+  /// What the prepared commit frees.
+  const std::vector<BlockRange>& committing() const noexcept { return committing_; }
   bool has_pending_frees() const noexcept { return !freed_.empty() || !committing_.empty(); }
   std::uint64_t free_blocks() const noexcept;
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "protocol/log.h"
+#include "worker/disk/journal.h"
 #include "worker/volume/superblock.h"
 #include "worker/volume/volume.h"
 
@@ -13,6 +14,9 @@ namespace {
 /// one.
 constexpr std::size_t kMuchDirtyBytes = std::size_t{8} << 20;
 constexpr std::size_t kTooMuchDirtyBytes = std::size_t{32} << 20;
+
+/// So many commit periods without a change let the log be emptied.
+constexpr unsigned kPeriodsBeforeRest = 6;
 
 /// More than these on one mount say nothing new.
 constexpr std::uint32_t kMostReports = 32;
@@ -41,14 +45,14 @@ Result<void> Volume::sync() {
   return {};
 }
 
-Result<std::vector<disk::FrozenBlock>> Volume::freeze() {
+Result<disk::Batch> Volume::freeze() {
   TRY(prepare_parts());
   TRY(superblock_->write_back());
-  return cache_->freeze();
+  return disk::Batch{cache_->freeze(), freed_in_commit()};
 }
 
 Result<void> Volume::commit_once() {
-  std::vector<disk::FrozenBlock> frozen;
+  disk::Batch batch;
   {
     const std::lock_guard lock{mutator_};
     if (gate_ == Gate::failed || gate_ == Gate::probing || committer_ == nullptr) return {};
@@ -57,17 +61,60 @@ Result<void> Volume::commit_once() {
       stop_writing(taken.error());
       return std::move(taken).error();
     }
-    frozen = std::move(taken).value();
+    batch = std::move(taken).value();
   }
-  auto outcome = committer_->commit(frozen);
+  auto outcome = committer_->commit(batch);
   const std::lock_guard lock{mutator_};
-  cache_->settle(frozen, outcome.ok());
+  cache_->settle(batch.blocks, outcome.ok());
   if (outcome.ok())
     parts_committed();
   else
     stop_writing(outcome.error());
   if (panic_) std::abort();
   return outcome;
+}
+
+Result<void> Volume::between_commits(const std::function<Result<void>()>& work) {
+  std::unique_lock lock{commit_mutex_};
+  commit_changed_.wait(lock, [this] { return !commit_running_; });
+  commit_running_ = true;
+  lock.unlock();
+  auto outcome = work();
+  if (!outcome.ok()) {
+    const std::lock_guard mutator{mutator_};
+    stop_writing(outcome.error());
+  }
+  lock.lock();
+  commit_running_ = false;
+  commit_changed_.notify_all();
+  return outcome;
+}
+
+void Volume::commit_through(disk::Committer& committer) {
+  const std::lock_guard lock{mutator_};
+  committer_ = &committer;
+}
+
+std::size_t Volume::blocks_to_commit() const noexcept {
+  return cache_->dirty_blocks() + superblock_->blocks_to_write();
+}
+
+Result<void> Volume::await_room(std::unique_lock<std::mutex>& lock) {
+  while (blocks_to_commit() > committer_->most_blocks() / 4) {
+    lock.unlock();
+    TRY(sync());
+    lock.lock();
+    TRY(await_gate(lock));
+  }
+  return {};
+}
+
+void Volume::rest() {
+  if (!journal_) return;
+  (void)between_commits([this]() -> Result<void> {
+    const bool in_use = committer_ == journal_.get() && gate_ != Gate::failed;
+    return in_use && !journal_->is_empty() ? journal_->empty() : Result<void>{};
+  });
 }
 
 bool Volume::anything_to_commit() {
@@ -77,13 +124,19 @@ bool Volume::anything_to_commit() {
 
 void Volume::run_periodic_commit(std::stop_token stop) {
   const std::chrono::seconds period{options_.commit_seconds};
+  unsigned idle_periods = 0;
   std::unique_lock lock{timer_};
   while (!stop.stop_requested()) {
     timer_wakes_.wait_for(lock, stop, period, [this] { return much_dirty_; });
     if (stop.stop_requested()) return;
     much_dirty_ = false;
     lock.unlock();
-    if (anything_to_commit()) (void)sync();
+    if (anything_to_commit()) {
+      (void)sync();
+      idle_periods = 0;
+    } else if (++idle_periods == kPeriodsBeforeRest) {
+      rest();
+    }
     lock.lock();
   }
 }

@@ -133,15 +133,19 @@ Result<void> Superblock::check_group(std::uint32_t group) {
 
 bool Superblock::marked_valid() const noexcept { return (super().s_state & EXT2_VALID_FS) != 0; }
 
-void Superblock::mark_in_use() {
+void Superblock::mark_in_use(bool journaled) {
   was_valid_ = marked_valid();
-  super().s_state &= static_cast<__u16>(~EXT2_VALID_FS);
+  if (journaled)
+    ext2fs_set_feature_journal_needs_recovery(fs_->super);
+  else
+    super().s_state &= static_cast<__u16>(~EXT2_VALID_FS);
   if (super().s_max_mnt_count == 0) super().s_max_mnt_count = EXT2_DFL_MAX_MNT_COUNT;
   ++super().s_mnt_count;
   put_time(super().s_mtime, super().s_mtime_hi, Timestamp::now().seconds);
 }
 
 void Superblock::mark_clean() {
+  ext2fs_clear_feature_journal_needs_recovery(fs_->super);
   if (was_valid_) super().s_state |= EXT2_VALID_FS;
 }
 

@@ -29,15 +29,18 @@ class Superblock {
 
   /// True if write_back() would have something to do.
   bool changed() const noexcept;
+  /// At most so many blocks will write_back() make dirty.
+  std::size_t blocks_to_write() const noexcept { return marked_.size() + 1; }
 
   /// EUCLEAN if the descriptor's checksum is wrong or its bitmaps or inode table lie where they cannot. Remembered once
   /// good.
   Result<void> check_group(std::uint32_t group);
 
   bool marked_valid() const noexcept;
-  /// Was mounted: not VALID until closed, counted, mount time now.
-  void mark_in_use();
-  /// VALID again, if it was when mark_in_use() was called first.
+  /// Was mounted: counted, mount time now. With a journal a crash needs a recovery, without one VALID is gone until
+  /// closed.
+  void mark_in_use(bool journaled);
+  /// Needs no recovery, and is VALID if it was when mark_in_use() was called first.
   void mark_clean();
 
   /// Keeps an error for e2fsck and the next mount, as kernel ext4 does: count, first and last time, inode, block,

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "worker/disk/home_writer.h"
+#include "worker/disk/journal.h"
 #include "worker/disk/io_manager.h"
 #include "worker/volume/superblock.h"
 
@@ -91,7 +91,8 @@ Result<void> Volume::open_library() {
   superblock_ = std::make_unique<Superblock>(fs_, *cache_);
   // The root's group serves every mount: what is wrong there is better said now.
   TRY(superblock_->check_group(0));
-  if (can_write_) committer_ = std::make_unique<disk::HomeWriter>(device_, block_size_);
+  if (can_write_) home_writer_ = std::make_unique<disk::HomeWriter>(device_, block_size_);
+  committer_ = home_writer_.get();
   return {};
 }
 
@@ -171,10 +172,17 @@ Result<void> Volume::begin_writing() {
     const std::lock_guard lock{mutator_};
     starter_ = std::this_thread::get_id();
     set_gate(Gate::starting);
-    superblock_->mark_in_use();
+    superblock_->mark_in_use(journal_ != nullptr);
   }
-  // Nothing else may reach the volume before this mark has: a crash must not leave changes on what looks clean.
+  // Nothing else may reach the volume before this mark has: a crash must not leave changes on what looks clean, nor a
+  // log that nobody looks into.
   TRY(sync());
+  if (journal_) {
+    TRY(between_commits([this]() -> Result<void> {
+      commit_through(*journal_);
+      return {};
+    }));
+  }
   // What cannot be freed stays on the list for e2fsck; it is no reason to refuse the mount.
   (void)clean_up_orphans();
   const std::lock_guard lock{mutator_};
@@ -184,6 +192,13 @@ Result<void> Volume::begin_writing() {
 
 Result<void> Volume::end_writing(Gate gate) {
   TRY(sync());
+  if (journal_) {
+    TRY(between_commits([this]() -> Result<void> {
+      TRY(journal_->empty());
+      commit_through(*home_writer_);
+      return {};
+    }));
+  }
   {
     const std::lock_guard lock{mutator_};
     if (gate_ != Gate::starting) return errno_error(EROFS, "the volume is not marked clean");

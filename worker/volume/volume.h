@@ -15,10 +15,16 @@
 #include "worker/disk/committer.h"
 #include "worker/disk/ext2_errors.h"
 #include "worker/disk/ext2fs.h"
+#include "worker/disk/home_writer.h"
+#include "worker/disk/logged_blocks.h"
 #include "worker/volume/features.h"
 #include "worker/volume/mount_options.h"
 #include "worker/volume/operation.h"
 #include "worker/volume/types.h"
+
+namespace worker::disk {
+class Journal;
+}
 
 namespace worker::volume {
 
@@ -68,7 +74,8 @@ class Volume {
   void run_periodic_commit(std::stop_token stop);
 
   /// Runs `change` as one atomic operation under the mutator lock: on an error nothing of it remains, neither in memory
-  /// nor later on the disk. Waits until start_writing() was called. On ENOSPC with freed blocks still waiting for a
+  /// nor later on the disk. An operation is in one commit as a whole, so it may not dirty more than a quarter of what a
+  /// transaction can hold (ENOSPC for one that could never be committed). Waits until start_writing() was called. On ENOSPC with freed blocks still waiting for a
   /// commit, commits and tries once more, so `change` must not keep results of a failed try. EROFS on a read-only
   /// volume. A corrupt structure is recorded and follows `errors=`.
   template <typename Change>
@@ -139,6 +146,7 @@ class Volume {
 
   /// The seam to the parts: what a commit asks of them.
   Result<void> prepare_parts();
+  std::vector<disk::BlockRun> freed_in_commit() const;
   void parts_committed();
   bool commit_could_free_space();
   std::uint64_t count_free_blocks();
@@ -154,7 +162,16 @@ class Volume {
 
   Result<void> commit_once();
   /// The first half of a commit, under the mutator lock.
-  Result<std::vector<disk::FrozenBlock>> freeze();
+  Result<disk::Batch> freeze();
+  /// Runs `work` while no commit runs and none starts. Without the mutator lock.
+  Result<void> between_commits(const std::function<Result<void>()>& work);
+  void commit_through(disk::Committer& committer);
+  /// Waits, giving the lock away, until the running transaction has room for one more operation.
+  Result<void> await_room(std::unique_lock<std::mutex>& lock);
+  /// How many blocks a commit would have to take now, those of the running operation included. Under the mutator lock.
+  std::size_t blocks_to_commit() const noexcept;
+  /// Empties the log when nothing has been committed for a while: the next mount has nothing to replay.
+  void rest();
   void stop_writing(const Error& error);
   bool anything_to_commit();
 
@@ -196,8 +213,12 @@ class Volume {
   std::condition_variable_any timer_wakes_;  ///< with timer_
   bool much_dirty_ = false;
 
+  disk::LoggedBlocks logged_;
   std::unique_ptr<disk::BlockCache> cache_;
-  std::unique_ptr<disk::Committer> committer_;
+  std::unique_ptr<disk::HomeWriter> home_writer_;
+  std::unique_ptr<disk::Journal> journal_;  ///< null on a volume without one, and on one that cannot be written
+  /// Which of the two commits now. Changes between commits, under the mutator lock.
+  disk::Committer* committer_ = nullptr;
   ext2_filsys fs_ = nullptr;
   std::unique_ptr<Superblock> superblock_;
   std::unique_ptr<Allocator> allocator_;
@@ -214,9 +235,12 @@ auto Volume::mutate(Change change) -> decltype(change(std::declval<Operation&>()
   for (bool again = true;; again = false) {
     std::unique_lock lock{mutator_};
     TRY(await_gate(lock));
+    TRY(await_room(lock));
     Operation operation{*this};
     auto result = change(operation);
     if (result.ok() && operation.failure_) result = *operation.failure_;
+    if (result.ok() && blocks_to_commit() > committer_->most_blocks())
+      result = errno_error(ENOSPC, "too large a change for the journal");
     if (result.ok()) {
       operation.commit();
       const bool record = note_reports();

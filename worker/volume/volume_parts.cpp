@@ -1,4 +1,5 @@
 // How a volume is put together from its parts, and what a commit and a close ask of them.
+#include "worker/disk/journal.h"
 #include "worker/volume/allocator.h"
 #include "worker/volume/file_data.h"
 #include "worker/volume/inodes.h"
@@ -30,6 +31,8 @@ Result<void> Volume::make_parts() {
 }
 
 Result<void> Volume::prepare_parts() { return allocator_->prepare_commit(); }
+
+std::vector<disk::BlockRun> Volume::freed_in_commit() const { return allocator_->freed_in_commit(); }
 
 void Volume::parts_committed() { allocator_->commit_done(); }
 
