@@ -1,5 +1,5 @@
-// The ordering rules that make a crash harmless, by name: what tests/crash switches off, one at a time, to prove that it
-// would notice.
+// The ordering rules that make a crash harmless, by name: what tests/crash switches off, one at a time, to prove that
+// it would notice.
 #pragma once
 
 namespace worker::disk::rule {
