@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "worker/disk/crash_rules.h"
 #include "worker/volume/volume.h"
 
 namespace worker::volume {
@@ -138,6 +139,10 @@ Result<void> BlockAllocator::free_part(Operation& operation, const Part& part) {
   ext2fs_bg_free_blocks_count_set(fs, part.group, ext2fs_bg_free_blocks_count(fs, part.group) + part.run.count);
   ext2fs_free_blocks_count_set(fs->super, ext2fs_free_blocks_count(fs->super) + part.run.count);
 
+  if (!disk::rule::delay_reuse) {
+    search_.freed(part.group);
+    return {};
+  }
   held_.hold(part.group, part.run);
   const BlockRange range{bitmaps_.first_block(part.group) + part.run.first, part.run.count};
   const bool extends = freed_.size() > freed_before_ && freed_.back().first + freed_.back().count == range.first;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "worker/disk/crash_rules.h"
 #include "worker/disk/ext2_errors.h"
 #include "worker/volume/allocator.h"
 #include "worker/volume/file_data.h"
@@ -109,9 +110,16 @@ Result<void> Writer::write_some() {
     const std::uint64_t block_end = state_.blocks_for(facts_.size) * state_.block_size();
     TRY(state_.zero_in_block(inode_, facts_.size, std::min(block_end, position())));
   }
-  for (const Piece& piece : pieces_) TRY(transfer(piece));
   const std::uint64_t reached = std::min<std::uint64_t>(end(), pieces_.back().run.end() * state_.block_size());
-  TRY(apply(reached));
+  if (!disk::rule::data_before_metadata) {
+    // What the rule forbids: a commit makes the blocks reachable before their data is there.
+    TRY(apply(reached));
+    TRY(volume_.sync());
+    for (const Piece& piece : pieces_) TRY(transfer(piece));
+  } else {
+    for (const Piece& piece : pieces_) TRY(transfer(piece));
+    TRY(apply(reached));
+  }
   pieces_.clear();
   done_ = reached - offset_;
   return {};

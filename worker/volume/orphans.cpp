@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "worker/disk/crash_rules.h"
 #include "worker/volume/allocator.h"
 #include "worker/volume/file_data.h"
 #include "worker/volume/references.h"
@@ -14,7 +15,9 @@ namespace worker::volume {
 
 InodeNumber Orphans::head() const { return volume_.fs()->super->s_last_orphan; }
 
-void Orphans::set_head(InodeNumber inode) { volume_.fs()->super->s_last_orphan = inode; }
+void Orphans::set_head(InodeNumber inode) {
+  if (disk::rule::orphan_protection) volume_.fs()->super->s_last_orphan = inode;
+}
 
 std::optional<InodeNumber> Orphans::next_of(InodeNumber inode) const {
   const auto found = links_.find(inode);
