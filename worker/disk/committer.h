@@ -17,8 +17,8 @@ struct BlockRun {
 /// What the operations since the last commit amount to. A block stands in `blocks` at most once, and not at all if an
 /// operation of the batch freed it: freed blocks are not given out again before the batch is durable.
 struct Batch {
-  std::vector<FrozenBlock> blocks;
-  std::vector<BlockRun> freed;
+  std::vector<FrozenBlock> blocks = {};
+  std::vector<BlockRun> freed = {};
 };
 
 /// Makes batches durable. Called by one thread at a time, without the mutator lock.

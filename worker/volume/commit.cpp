@@ -90,9 +90,15 @@ Result<void> Volume::between_commits(const std::function<Result<void>()>& work) 
   return outcome;
 }
 
-void Volume::commit_through(disk::Committer& committer) {
+Result<void> Volume::commit_through(disk::Committer& committer) {
   const std::lock_guard lock{mutator_};
   committer_ = &committer;
+  return {};
+}
+
+Result<void> Volume::leave_journal() {
+  TRY(journal_->empty());
+  return commit_through(*home_writer_);
 }
 
 std::size_t Volume::blocks_to_commit() const noexcept {

@@ -112,6 +112,24 @@ Result<void> Volume::check_journal() {
   TRY(contents, cache_->read(home));
   if (big_endian(*contents, 0) != kMagic) return errno_error(EUCLEAN, "the journal's superblock is damaged");
   if (big_endian(*contents, kStart) != 0) return errno_error(EUCLEAN, kAdvice);
+  if (!can_write_) return {};
+
+  TRY(super, disk::JournalSuperblock::decode(*contents));
+  std::vector<disk::JournalLog::Piece> pieces;
+  for (disk::LogBlock at = 0; at < super.length; ++at) {
+    TRY_EXT2(ext2fs_bmap2(fs_, fs_->super->s_journal_inum, &inode, nullptr, 0, at, nullptr, &home));
+    if (!pieces.empty() && pieces.back().home + pieces.back().count == home)
+      ++pieces.back().count;
+    else
+      pieces.push_back({at, home, 1});
+  }
+  disk::JournalLog log{device_, block_size_, std::move(pieces), super.first, super.length};
+  TRY(journal, disk::Journal::open(device_, std::move(log), super,
+                                   {.wide = ext2fs_has_feature_64bit(fs_->super) != 0,
+                                    .checksums = ext2fs_has_feature_metadata_csum(fs_->super) != 0},
+                                   logged_));
+  journal_ = std::move(journal);
+  cache_->read_through(logged_);
   return {};
 }
 
@@ -177,12 +195,7 @@ Result<void> Volume::begin_writing() {
   // Nothing else may reach the volume before this mark has: a crash must not leave changes on what looks clean, nor a
   // log that nobody looks into.
   TRY(sync());
-  if (journal_) {
-    TRY(between_commits([this]() -> Result<void> {
-      commit_through(*journal_);
-      return {};
-    }));
-  }
+  if (journal_) TRY(between_commits([this] { return commit_through(*journal_); }));
   // What cannot be freed stays on the list for e2fsck; it is no reason to refuse the mount.
   (void)clean_up_orphans();
   const std::lock_guard lock{mutator_};
@@ -192,13 +205,7 @@ Result<void> Volume::begin_writing() {
 
 Result<void> Volume::end_writing(Gate gate) {
   TRY(sync());
-  if (journal_) {
-    TRY(between_commits([this]() -> Result<void> {
-      TRY(journal_->empty());
-      commit_through(*home_writer_);
-      return {};
-    }));
-  }
+  if (journal_) TRY(between_commits([this] { return leave_journal(); }));
   {
     const std::lock_guard lock{mutator_};
     if (gate_ != Gate::starting) return errno_error(EROFS, "the volume is not marked clean");

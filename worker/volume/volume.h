@@ -165,7 +165,9 @@ class Volume {
   Result<disk::Batch> freeze();
   /// Runs `work` while no commit runs and none starts. Without the mutator lock.
   Result<void> between_commits(const std::function<Result<void>()>& work);
-  void commit_through(disk::Committer& committer);
+  Result<void> commit_through(disk::Committer& committer);
+  /// The log is empty and nothing is owed any more; the next commit goes home.
+  Result<void> leave_journal();
   /// Waits, giving the lock away, until the running transaction has room for one more operation.
   Result<void> await_room(std::unique_lock<std::mutex>& lock);
   /// How many blocks a commit would have to take now, those of the running operation included. Under the mutator lock.

@@ -24,8 +24,9 @@ class HomeWriterTest : public ::testing::Test {
 TEST_F(HomeWriterTest, writes_in_the_order_given_merges_neighbours_of_one_kind_and_flushes_once) {
   ASSERT_TRUE(
       writer
-          .commit({block(4, BlockKind::allocation), block(9, BlockKind::inode), block(10, BlockKind::inode),
-                   block(11, BlockKind::inode), block(12, BlockKind::directory), block(1, BlockKind::superblock)})
+          .commit({.blocks = {block(4, BlockKind::allocation), block(9, BlockKind::inode), block(10, BlockKind::inode),
+                              block(11, BlockKind::inode), block(12, BlockKind::directory),
+                              block(1, BlockKind::superblock)}})
           .ok());
   std::vector<std::pair<ByteOffset, std::uint64_t>> writes;
   std::size_t flushes = 0;
@@ -45,7 +46,7 @@ TEST_F(HomeWriterTest, writes_in_the_order_given_merges_neighbours_of_one_kind_a
 TEST_F(HomeWriterTest, bounds_the_length_of_one_write) {
   std::vector<FrozenBlock> many;
   for (BlockNumber number = 0; number < 3000; ++number) many.push_back(block(number, BlockKind::inode));
-  ASSERT_TRUE(writer.commit(many).ok());
+  ASSERT_TRUE(writer.commit({.blocks = many}).ok());
   EXPECT_EQ(device.count(FakeDevice::Kind::write), 3U);
   for (const auto& record : device.records()) EXPECT_LE(record.length, 1U << 20);
 }
@@ -58,12 +59,14 @@ TEST_F(HomeWriterTest, flushes_even_if_no_block_is_dirty_since_file_data_may_be)
 TEST_F(HomeWriterTest, stops_at_the_first_failed_write_and_tells_of_a_failed_flush) {
   device.fail(FakeDevice::Kind::write, 1);
   EXPECT_FALSE(
-      writer.commit({block(1, BlockKind::inode), block(3, BlockKind::inode), block(5, BlockKind::inode)}).ok());
+      writer
+          .commit({.blocks = {block(1, BlockKind::inode), block(3, BlockKind::inode), block(5, BlockKind::inode)}})
+          .ok());
   EXPECT_EQ(device.count(FakeDevice::Kind::write), 2U);
   EXPECT_EQ(device.count(FakeDevice::Kind::flush), 0U);
   device.heal();
   device.fail(FakeDevice::Kind::flush, 0);
-  EXPECT_FALSE(writer.commit({block(1, BlockKind::inode)}).ok());
+  EXPECT_FALSE(writer.commit({.blocks = {block(1, BlockKind::inode)}}).ok());
 }
 
 }  // namespace
