@@ -44,7 +44,7 @@ Journal::Journal(BlockDevice& device, JournalLog log, JournalSuperblock super, L
       durable_super_{super},
       // One that the log cannot have seen, not even of a transaction that was cut short.
       tid_{super.sequence + 1},
-      head_{log_.first()} {}
+      head_{super.first} {}
 
 std::size_t Journal::most_blocks() const noexcept {
   const std::uint64_t per_descriptor = layout_.tags_per_descriptor();
@@ -84,7 +84,7 @@ Result<void> Journal::write_transaction(const Batch& batch) {
   // harm, so the one flush is for both.
   if (used_ == 0 || (moves_tail && !rule::flush_before_tail_update)) TRY(starts_here());
 
-  TransactionWriter writer{log_, layout_, tid_, head_};
+  TransactionWriter writer{log_, layout_, tid_, {.first = super_.first, .end = super_.end(), .at = head_}};
   TRY(writer.write(batch.blocks, revoked));
   if (rule::flush_before_commit_block) TRY(settle_superblock());
   // What lies before this transaction has come home, durably by the flush above.
@@ -98,7 +98,7 @@ Result<void> Journal::write_transaction(const Batch& batch) {
   }
   logged_.committed(batch);
   used_ += needed;
-  head_ = writer.end();
+  head_ = writer.next();
   ++tid_;
   return {};
 }

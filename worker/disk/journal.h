@@ -45,7 +45,7 @@ class Journal final : public Committer {
   /// Leaves a mark in the journal superblock for the next mount, as far as that still goes.
   void abort(const Error& error);
   CommitTime next_commit_time();
-  std::uint64_t capacity() const noexcept { return log_.end() - log_.first() - 1; }
+  std::uint64_t capacity() const noexcept { return super_.end() - super_.first - 1; }
 
   BlockDevice& device_;
   JournalLog log_;

@@ -1,40 +1,61 @@
-// Where the blocks of a log lie on the volume.
+// Where the blocks of a log lie on the volume, and I/O on them.
 #pragma once
 
 #include <span>
 #include <vector>
 
-#include "worker/disk/block_device.h"
+#include "worker/disk/block_cache.h"
 #include "worker/disk/journal_superblock.h"
 
 namespace worker::disk {
 
-/// The log as an array of blocks, numbered from its superblock 0 on. Reads and writes go to the volume's device.
+/// mke2fs makes no greater journals. Bounds what an image can make us remember.
+inline constexpr std::uint32_t kMostLogBlocks = 10'240'000;
+
+/// Blocks of the log that lie side by side on the volume.
+struct LogExtent {
+  BlockNumber home = 0;     ///< on the volume
+  std::uint32_t count = 0;  ///< blocks
+};
+
+/// The blocks of one log in their order; knows nothing of what is in them. Does not cache. Any thread, as the device.
 class JournalLog {
  public:
-  /// Consecutive blocks of the log that are consecutive on the volume.
-  struct Piece {
-    LogBlock first = 0;
-    std::uint64_t home = 0;  ///< volume block of `first`
-    std::uint32_t count = 0;
-  };
+  /// `extents` in the order of the log, without gaps. EUCLEAN where they overlap, lie outside the device or are too
+  /// many. The device must outlive the log.
+  static Result<JournalLog> open(BlockDevice& device, std::uint32_t block_size, std::vector<LogExtent> extents);
 
-  /// `pieces` cover [0, end) without gaps, in order.
-  JournalLog(BlockDevice& device, std::uint32_t block_size, std::vector<Piece> pieces, LogBlock first, LogBlock end)
-      : device_{&device}, block_size_{block_size}, pieces_{std::move(pieces)}, first_{first}, end_{end} {}
+  std::uint32_t block_size() const noexcept { return block_size_; }
+  LogBlock blocks() const noexcept { return blocks_; }
+  BlockDevice& device() const noexcept { return *device_; }
 
-  LogBlock first() const noexcept { return first_; }
-  LogBlock end() const noexcept { return end_; }
+  /// True if a block of the volume is one of the log's.
+  bool holds(BlockNumber home) const noexcept { return overlaps(home, 1); }
+  bool overlaps(BlockNumber first, std::uint64_t count) const noexcept;
 
-  /// Whole blocks from `at` on, none behind end(): the caller wraps.
-  Result<void> read(LogBlock at, std::span<std::byte> into) const;
-  Result<void> write(LogBlock at, std::span<const std::byte> from) const;
+  /// Whole blocks from `first` on; EUCLEAN beyond the end. There is no wrap here: where a log begins and ends anew is
+  /// for its superblock to say. A write is durable after the device's next flush.
+  Result<void> read(LogBlock first, std::span<std::byte> into) const;
+  Result<void> write(LogBlock first, std::span<const std::byte> from) const;
 
  private:
+  struct Piece {
+    LogBlock first;
+    BlockNumber home;
+    std::uint32_t count;
+  };
+
+  JournalLog(BlockDevice& device, std::uint32_t block_size) noexcept : device_{&device}, block_size_{block_size} {}
+
+  /// Calls transfer(offset on the device, part of `bytes`) for each extent that the range meets.
+  template <typename Bytes, typename Transfer>
+  Result<void> for_each_part(LogBlock first, Bytes bytes, Transfer transfer) const;
+
   BlockDevice* device_;
   std::uint32_t block_size_;
-  std::vector<Piece> pieces_;
-  LogBlock first_, end_;
+  LogBlock blocks_ = 0;
+  std::vector<Piece> pieces_;   ///< in the log's order
+  std::vector<Piece> by_home_;  ///< in the volume's
 };
 
 }  // namespace worker::disk

@@ -19,10 +19,15 @@ std::uint64_t log_blocks_for(const JournalLayout& layout, std::uint64_t blocks, 
          1;
 }
 
-TransactionWriter::TransactionWriter(const JournalLog& log, const JournalLayout& layout, TransactionId tid, LogBlock at)
-    : log_{log}, layout_{layout}, tid_{tid}, next_{at}, waiting_at_{at} {
-  waiting_.reserve(kLongestWrite);
-}
+TransactionWriter::TransactionWriter(const JournalLog& log, const JournalLayout& layout, TransactionId tid,
+                                     const Place& place)
+    : log_{log},
+      layout_{layout},
+      tid_{tid},
+      first_{place.first},
+      end_{place.end},
+      next_{place.at},
+      waiting_at_{place.at} {}
 
 Result<void> TransactionWriter::write(std::span<const FrozenBlock> blocks, std::span<const BlockNumber> revoked) {
   TRY(write_revokes(revoked));
@@ -77,10 +82,10 @@ Result<void> TransactionWriter::write_described(std::span<const FrozenBlock> blo
 }
 
 Result<std::span<std::byte>> TransactionWriter::append() {
-  const bool wrapped = !waiting_.empty() && next_ == log_.first();
+  const bool wrapped = !waiting_.empty() && next_ == first_;
   if (wrapped || waiting_.size() + layout_.block_size > kLongestWrite) TRY(put_out());
   waiting_.resize(waiting_.size() + layout_.block_size);
-  if (++next_ == log_.end()) next_ = log_.first();
+  if (++next_ == end_) next_ = first_;
   return std::span{waiting_}.last(layout_.block_size);
 }
 

@@ -16,8 +16,11 @@ std::uint64_t log_blocks_for(const JournalLayout& layout, std::uint64_t blocks, 
 /// Writes one transaction. Nothing is flushed: between write() and commit(), and behind commit(), that is the caller's.
 class TransactionWriter {
  public:
-  /// Starts at log block `at`; positions wrap from the log's end to its first block.
-  TransactionWriter(const JournalLog& log, const JournalLayout& layout, TransactionId tid, LogBlock at);
+  /// Starts at log block `at`; positions wrap from `end` to `first`.
+  struct Place {
+    LogBlock first, end, at;
+  };
+  TransactionWriter(const JournalLog& log, const JournalLayout& layout, TransactionId tid, const Place& place);
 
   /// All but the commit block. `revoked` are blocks whose older copies in the log do not count any more.
   Result<void> write(std::span<const FrozenBlock> blocks, std::span<const BlockNumber> revoked);
@@ -25,7 +28,7 @@ class TransactionWriter {
   Result<void> commit(CommitTime time);
 
   /// Where the next transaction begins.
-  LogBlock end() const noexcept { return next_; }
+  LogBlock next() const noexcept { return next_; }
 
  private:
   Result<void> write_revokes(std::span<const BlockNumber> revoked);
@@ -37,8 +40,9 @@ class TransactionWriter {
   const JournalLog& log_;
   const JournalLayout& layout_;
   TransactionId tid_;
-  LogBlock next_;                ///< where the next appended block goes
-  LogBlock waiting_at_;          ///< where the blocks in waiting_ go
+  LogBlock first_, end_;
+  LogBlock next_;                   ///< where the next appended block goes
+  LogBlock waiting_at_;             ///< where the blocks in waiting_ go
   std::vector<std::byte> waiting_;  ///< consecutive blocks, for one write
 };
 

@@ -115,15 +115,15 @@ Result<void> Volume::check_journal() {
   if (!can_write_) return {};
 
   TRY(super, disk::JournalSuperblock::decode(*contents));
-  std::vector<disk::JournalLog::Piece> pieces;
+  std::vector<disk::LogExtent> pieces;
   for (disk::LogBlock at = 0; at < super.length; ++at) {
     TRY_EXT2(ext2fs_bmap2(fs_, fs_->super->s_journal_inum, &inode, nullptr, 0, at, nullptr, &home));
     if (!pieces.empty() && pieces.back().home + pieces.back().count == home)
       ++pieces.back().count;
     else
-      pieces.push_back({at, home, 1});
+      pieces.push_back({home, 1});
   }
-  disk::JournalLog log{device_, block_size_, std::move(pieces), super.first, super.length};
+  TRY(log, disk::JournalLog::open(device_, block_size_, std::move(pieces)));
   TRY(journal, disk::Journal::open(device_, std::move(log), super,
                                    {.wide = ext2fs_has_feature_64bit(fs_->super) != 0,
                                     .checksums = ext2fs_has_feature_metadata_csum(fs_->super) != 0},
