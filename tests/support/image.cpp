@@ -54,6 +54,10 @@ std::unique_ptr<worker::disk::FileDevice> Image::open(bool read_only) const {
   return std::move(device).value();
 }
 
+void Image::remove_journal() const {
+  must("PATH=$PATH:/usr/sbin:/sbin tune2fs -O ^has_journal '" + path() + "' >/dev/null");
+}
+
 void Image::debugfs(const std::string& command) const {
   must("PATH=$PATH:/usr/sbin:/sbin debugfs -w -R '" + command + "' '" + path() + "'");
 }

@@ -42,6 +42,9 @@ class Image {
 
   std::unique_ptr<worker::disk::FileDevice> open(bool read_only = false) const;
 
+  /// Takes the journal away: every commit goes home, where a test can look at it.
+  void remove_journal() const;
+
   /// Runs a debugfs command with -w.
   void debugfs(const std::string& command) const;
 

@@ -148,6 +148,7 @@ constexpr Geometry kGeometries[] = {
 
 class AllocatorOn : public testing::TestWithParam<Geometry> {
  protected:
+  AllocatorOn() { image.remove_journal(); }
   Image image{GetParam().options, GetParam().size};
 };
 
@@ -459,7 +460,7 @@ TEST(Allocator, survives_random_damage_to_descriptors_and_bitmaps) {
 }
 
 TEST(Allocator, serves_the_library_through_its_hooks) {
-  const Image image{"-t ext4 -b 1024", "20M"};
+  const Image image{"-t ext4 -b 1024 -O ^has_journal", "20M"};
   WritableVolume volume{image};
   const std::uint64_t at_start = free_blocks(*volume);
   blk64_t block = 0;

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <random>
+#include <thread>
 
 #include "tests/support/fake_device.h"
 #include "tests/support/image.h"
@@ -91,6 +92,62 @@ TEST_P(JournaledVolume, is_replayed_by_e2fsck_without_a_complaint_wherever_it_wa
   device.save(image.path());
   EXPECT_EQ(image.complaints(), "");
   EXPECT_EQ(image.header("Filesystem state"), "clean");
+}
+
+TEST(Journaled, is_marked_to_need_recovery_from_the_first_change_to_the_clean_end) {
+  const Image image;
+  const auto features = [&] { return image.header("Filesystem features"); };
+  const auto device = image.open();
+  auto opened = Volume::open(*device, {});
+  ASSERT_TRUE(opened.ok());
+  Volume& volume = **opened;
+  const auto make = [&](const char* name) {
+    const auto made = volume.names().create(kRootInode, name, {.mode = S_IFREG | 0644});
+    if (made.ok()) volume.references().give_back(made->inode, 1);
+    return made.ok();
+  };
+  EXPECT_EQ(features().find("needs_recovery"), std::string::npos);
+  ASSERT_TRUE(volume.start_writing().ok());
+  EXPECT_NE(features().find("needs_recovery"), std::string::npos);
+  EXPECT_EQ(image.header("Filesystem state"), "clean");
+  ASSERT_TRUE(make("one"));
+  ASSERT_TRUE(volume.become_read_only().ok());
+  EXPECT_EQ(features().find("needs_recovery"), std::string::npos);
+  EXPECT_EQ(image.complaints(), "");
+  EXPECT_FALSE(make("two"));
+  ASSERT_TRUE(volume.become_writable().ok());
+  EXPECT_NE(features().find("needs_recovery"), std::string::npos);
+  ASSERT_TRUE(make("three"));
+  ASSERT_TRUE(volume.sync().ok());
+  EXPECT_NE(image.header("Journal start"), "0");
+  ASSERT_TRUE(volume.close().ok());
+  EXPECT_EQ(features().find("needs_recovery"), std::string::npos);
+  EXPECT_EQ(image.header("Journal start"), "0");
+  EXPECT_EQ(image.header("Mount count"), "2");
+  EXPECT_EQ(image.complaints(), "");
+}
+
+TEST(Journaled, log_is_emptied_when_nothing_happens_for_a_while) {
+  const Image image;
+  FakeDevice device{FakeDevice::contents_of(image.path())};
+  MountOptions options;
+  options.commit_seconds = 1;
+  auto volume = Volume::open(device, options);
+  ASSERT_TRUE(volume.ok());
+  std::jthread timer{[&](std::stop_token stop) { (*volume)->run_periodic_commit(stop); }};
+  ASSERT_TRUE((*volume)->start_writing().ok());
+  ASSERT_TRUE((*volume)->names().create(kRootInode, "file", {.mode = S_IFREG | 0644}).ok());
+  ASSERT_TRUE((*volume)->sync().ok());
+  device.save(image.path());
+  ASSERT_NE(image.header("Journal start"), "0");
+  for (int i = 0; i < 300 && image.header("Journal start") != "0"; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    device.save(image.path());
+  }
+  EXPECT_EQ(image.header("Journal start"), "0");
+  timer.request_stop();
+  timer.join();
+  EXPECT_TRUE((*volume)->close().ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, JournaledVolume,

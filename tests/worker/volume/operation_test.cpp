@@ -29,7 +29,7 @@ class OperationTest : public ::testing::Test {
     return {start, start + volume->fs()->desc_blocks * volume->fs()->blocksize};
   }
 
-  const tests::Image image{"-t ext4 -b 1024", "32M"};
+  const tests::Image image{"-t ext4 -b 1024 -O ^has_journal", "32M"};
   FakeDevice device{FakeDevice::contents_of(image.path())};
   std::unique_ptr<Volume> volume;
 };

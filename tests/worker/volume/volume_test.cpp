@@ -43,7 +43,7 @@ MountOptions with_errors(ErrorPolicy policy) {
 }
 
 TEST(Volume, opens_changes_and_closes_an_image_that_e2fsck_likes) {
-  const Image image;
+  const Image image{"-t ext4 -O ^has_journal"};
   {
     const auto device = image.open();
     auto volume = Volume::open(*device, {});
@@ -200,7 +200,7 @@ TEST(Volume, features_out_of_reach_are_refused_or_make_it_read_only_with_the_rea
 }
 
 TEST(Volume, warns_of_a_volume_that_was_not_unmounted_and_leaves_it_so) {
-  const Image image;
+  const Image image{"-t ext4 -O ^has_journal"};
   for (int round = 0; round < 2; ++round) {
     const auto device = image.open();
     auto volume = Volume::open(*device, {});
@@ -215,7 +215,7 @@ TEST(Volume, warns_of_a_volume_that_was_not_unmounted_and_leaves_it_so) {
 }
 
 TEST(Volume, remounts_read_only_and_back) {
-  const Image image;
+  const Image image{"-t ext4 -O ^has_journal"};
   {
     const auto device = image.open();
     auto opened = Volume::open(*device, {});
@@ -296,7 +296,7 @@ TEST(Volume, callers_of_sync_share_commits_and_each_finds_its_change_durable) {
     });
   for (auto& thread : threads) thread.join();
   const auto flushes = memory.count(FakeDevice::Kind::flush) - before;
-  EXPECT_LE(flushes, 2U * kRounds + 3) << "each of " << kThreads * kRounds << " calls would have been alone";
+  EXPECT_LE(flushes, 2 * (2U * kRounds + 3)) << "each of " << kThreads * kRounds << " calls would have been alone";
   EXPECT_TRUE((*volume)->close().ok());
 }
 
@@ -321,7 +321,7 @@ TEST(Volume, the_periodic_commit_writes_what_is_dirty_and_stops_when_asked) {
 
 TEST(Volume, damage_is_recorded_and_follows_errors) {
   for (const auto policy : {ErrorPolicy::go_on, ErrorPolicy::remount_read_only}) {
-    const Image image;
+    const Image image{"-t ext4 -O ^has_journal"};
     {
       const auto device = image.open();
       auto volume = Volume::open(*device, with_errors(policy));
