@@ -36,7 +36,6 @@ struct JournalLayout {
   std::uint32_t block_size = 0;
   bool wide = false;  ///< 64bit: block numbers above 2^32 have a place
   JournalChecksum checksum = JournalChecksum::none;
-  std::array<std::byte, 16> uuid{};
   std::uint32_t seed = 0;  ///< what every CRC-32C begins with, from the UUID
 
   static JournalLayout of(const JournalSuperblock& super) noexcept;
