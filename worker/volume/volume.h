@@ -87,8 +87,11 @@ class Volume {
   void report(Error damage) { reports_.push_back(std::move(damage)); }
 
   SpaceUsage space();
-  /// True when mutations fail: mounted so, remounted so, or after an error.
-  bool read_only() const noexcept { return gate_.load() != Gate::open && gate_.load() != Gate::probing; }
+  /// True when mutations fail: mounted so, remounted so, or after an error. While that is being decided, false.
+  bool read_only() const noexcept;
+  /// Waits, as mutate() does, while start_writing(), a remount or close() decides; EROFS if mutations fail. For what
+  /// writes before it mutates. Not from inside mutate() or inspect().
+  Result<void> await_writable();
   /// Why a volume that was to be written can only be read, else empty. One line.
   const std::string& read_only_reason() const noexcept { return read_only_reason_; }
 
