@@ -68,7 +68,7 @@ class Volume {
   void run_periodic_commit(std::stop_token stop);
 
   /// Runs `change` as one atomic operation under the mutator lock: on an error nothing of it remains, neither in memory
-  /// nor later on the disk. Waits until start_writing() was called. On ENOSPC with freed blocks still waiting for a
+  /// nor later on the disk. Waits until start_writing() was called. On ENOSPC with freed space still waiting for a
   /// commit, commits and tries once more, so `change` must not keep results of a failed try. EROFS on a read-only
   /// volume. A corrupt structure is recorded and follows `errors=`.
   template <typename Change>
