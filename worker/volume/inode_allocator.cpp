@@ -134,8 +134,8 @@ Result<void> InodeAllocator::take(Operation& operation, std::uint32_t group, std
   ext2_filsys fs = volume_.fs();
   // The inode table and bitmaps lie in blocks that a made-up block bitmap of this group vouches for: it becomes real
   // together with the inode bitmap, as in kernel ext4.
-  const bool both_unused = bitmaps_.flags_count() && ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) &&
-                           ext2fs_bg_flags_test(fs, group, EXT2_BG_BLOCK_UNINIT);
+  const bool both_unused =
+      bitmaps_.flags_count() && ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) && bitmaps_.blocks_made_up(group);
   if (both_unused && bitmaps_.blocks(group).ok()) TRY(bitmaps_.change_blocks(operation, group));
 
   TRY(bits, bitmaps_.change_inodes(operation, group));
