@@ -241,6 +241,25 @@ def reading_directories_that_change(point, kind, small_inodes):
     os.rmdir(folder)
 
 
+def deleting_20_000_names_while_they_are_listed(scratch):
+    image = scratch.image(size='64M')
+    with scratch.mounted(image) as point:
+        folder = f'{point}/many'
+        os.mkdir(folder)
+        with open(f'{point}/file', 'w'):
+            pass
+        for number in range(20_000):
+            os.link(f'{point}/file', f'{folder}/name-{number}')
+        seen = 0
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                os.unlink(entry.path)
+                seen += 1
+        expect(seen == 20_000 and os.listdir(folder) == [], f'{seen} were seen, {len(os.listdir(folder))} are left')
+        os.rmdir(folder)
+    scratch.fsck(image)
+
+
 def full_volume(scratch):
     image = scratch.image(size='32M')
     with scratch.mounted(image) as point:
@@ -261,4 +280,4 @@ def full_volume(scratch):
 
 
 main(names_and_links, data_in_every_way, space_allocation, attributes, immutable_and_append_only, reading_directories_that_change,
-     full_volume)
+     deleting_20_000_names_while_they_are_listed, full_volume)

@@ -79,6 +79,50 @@ INSTANTIATE_TEST_SUITE_P(Layouts, WithTheKernel,
                                          Layout{"legacy_unsigned", "-t ext4 -b 1024", "64M", "legacy", true}),
                          [](const auto& layout) { return layout.param.name; });
 
+TEST(DirectoryWithTheKernel, more_than_65000_subdirectories_are_many) {
+  const tests::Image image{"-t ext4 -b 1024 -N 66000 -O dir_nlink,^has_journal", "128M"};
+  if (::geteuid() != 0 || !in_kernel(image, "").empty()) GTEST_SKIP() << "the kernel cannot mount this image here";
+  const auto links_of = [](Mounted& volume, InodeNumber inode) { return volume->inodes().attributes(inode)->links; };
+  InodeNumber directory = 0;
+  {
+    Mounted volume{image};
+    directory = volume.names().create(kRootInode, "d", new_directory())->inode;
+    for (int i = 0; i < 65'010; ++i) {
+      const auto made = volume.names().create(directory, std::to_string(i), new_directory());
+      ASSERT_TRUE(made.ok()) << i << ": " << made.error().message();
+      volume->references().give_back(made->inode, 1);
+      if (i == 64'996) EXPECT_EQ(links_of(volume, directory), 64'999U);
+    }
+    EXPECT_EQ(links_of(volume, directory), 1U);
+    ASSERT_TRUE(volume.close());
+  }
+  EXPECT_EQ(image.complaints(), "");
+  EXPECT_EQ(in_kernel(image,
+                      "chdir q(d) or die; (stat q(.))[3] == 1 or die q(counted);"
+                      "for (65010..65020) { mkdir($_) or die qq($_ $!) } for (0..9) { rmdir($_) or die qq($_ $!) }"
+                      "(stat q(.))[3] == 1 or die q(counts); -d q(65009) or die"),
+            "");
+  EXPECT_EQ(image.complaints(), "");
+  {
+    Mounted volume{image};
+    for (int i = 10; i < 65'021; ++i) {
+      if (i % 1000 == 7) continue;
+      const auto gone = volume.names().remove_directory(directory, std::to_string(i));
+      ASSERT_TRUE(gone.ok()) << i << ": " << gone.error().message();
+    }
+    // How many are left nobody has counted: 1 it stays.
+    EXPECT_EQ(links_of(volume, directory), 1U);
+    EXPECT_EQ(error_of(volume.names().remove_directory(kRootInode, "d")), ENOTEMPTY);
+    ASSERT_TRUE(volume.close());
+  }
+  EXPECT_EQ(image.complaints(), "");
+  EXPECT_EQ(in_kernel(image,
+                      "chdir q(d) or die; for (0..65) { my $n = 1000 * $_ + 7; next if $n < 10;"
+                      "  rmdir($n) or die qq($n $!) } chdir q(..); rmdir(q(d)) or die qq($!)"),
+            "");
+  EXPECT_EQ(image.complaints(), "");
+}
+
 /// A directory of `names` names that each end in `tail` bytes: as made by the kernel it has `levels` between the root
 /// and a leaf, none if it has no index.
 struct KernelMade {
