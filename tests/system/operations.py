@@ -4,6 +4,7 @@ import errno
 import fcntl
 import mmap
 import os
+import stat
 import struct
 import time
 
@@ -80,6 +81,15 @@ def names_and_links(point, kind, small_inodes):
     os.rename(f'{point}/renamed', f'{point}/empty')
     expect(os.path.exists(f'{point}/empty/file'), 'rename over an empty directory')
     fails_with(errno.EINVAL, os.rename, f'{point}/empty', f'{point}/empty/inside')
+    for name, kind_of, device in (('fifo', stat.S_IFIFO, 0), ('socket', stat.S_IFSOCK, 0), ('null', stat.S_IFCHR, os.makedev(1, 3)),
+                                  ('disk', stat.S_IFBLK, os.makedev(259, 70_000))):
+        os.mknod(f'{point}/{name}', kind_of | 0o640, device)
+        info = os.lstat(f'{point}/{name}')
+        expect((info.st_mode, info.st_rdev) == (kind_of | 0o640, device), f'{name}: {info}')
+    directory = os.open(point, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(directory)
+    expect(LIBC.syncfs(directory) == 0, 'syncfs')
+    os.close(directory)
     longest = os.statvfs(point).f_bsize - 1  # a block, with its NUL
     for length in (1, 58, 59, 60, 61, 1000, longest - 1, longest if longest < 4095 else 4094):
         os.symlink('t' * length, f'{point}/symlink{length}')
@@ -241,6 +251,25 @@ def reading_directories_that_change(point, kind, small_inodes):
     os.rmdir(folder)
 
 
+def deleting_20_000_names_while_they_are_listed(scratch):
+    image = scratch.image(size='64M')
+    with scratch.mounted(image) as point:
+        folder = f'{point}/many'
+        os.mkdir(folder)
+        with open(f'{point}/file', 'w'):
+            pass
+        for number in range(20_000):
+            os.link(f'{point}/file', f'{folder}/name-{number}')
+        seen = 0
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                os.unlink(entry.path)
+                seen += 1
+        expect(seen == 20_000 and os.listdir(folder) == [], f'{seen} were seen, {len(os.listdir(folder))} are left')
+        os.rmdir(folder)
+    scratch.fsck(image)
+
+
 def full_volume(scratch):
     image = scratch.image(size='32M')
     with scratch.mounted(image) as point:
@@ -261,4 +290,4 @@ def full_volume(scratch):
 
 
 main(names_and_links, data_in_every_way, space_allocation, attributes, immutable_and_append_only, reading_directories_that_change,
-     full_volume)
+     deleting_20_000_names_while_they_are_listed, full_volume)

@@ -118,11 +118,11 @@ def in_parallel(root):
         expect(process.wait(600) == 0, 'a stress process failed')
 
 
-def four_processes(scratch, make=('ext4',), arguments=()):
+def four_processes(scratch, kind='ext4', options=(), arguments=()):
     model = scratch.directory('model')
     in_parallel(model)
     wanted = snapshot(model, times=False)
-    image = scratch.image(size='2G', type=make[0])
+    image = scratch.image('disk.img', '8G', *options, type=kind)
     point = scratch.mount(image, *arguments)
     in_parallel(point)
     expect_same_tree(wanted, snapshot(point, times=False))
@@ -140,5 +140,13 @@ def on_ext4_without_loop(scratch):
     four_processes(scratch, arguments=('-o', 'noloop'))
 
 
+def on_small_blocks(scratch):
+    four_processes(scratch, options=('-b', '1024'))
+
+
+def on_ext2(scratch):
+    four_processes(scratch, kind='ext2')
+
+
 if __name__ == '__main__':
-    main(on_ext4, on_ext4_without_loop)
+    main(on_ext4, on_ext4_without_loop, on_small_blocks, on_ext2)

@@ -19,7 +19,7 @@ Result<std::uint32_t> open_inode(Volume& volume, InodeNumber inode, std::uint32_
   const bool truncates = (flags & O_TRUNC) != 0;
   const bool writes = (flags & O_ACCMODE) != O_RDONLY;
   if (!writes && !truncates) return kOpenFlags;
-  if (volume.read_only()) return errno_error(EROFS);
+  TRY(volume.await_writable());
 
   TRY(attributes, volume.inodes().attributes(inode));
   // A write that started before the file became immutable goes on, as it does with the kernel's own file systems.

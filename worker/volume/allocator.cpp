@@ -79,6 +79,7 @@ Result<bool> Allocator::inode_in_use(InodeNumber inode) { return state_->inodes.
 Result<void> Allocator::prepare_commit() {
   TRY(state_->bitmaps.write_checksums());
   state_->blocks.prepare_commit();
+  state_->inodes.prepare_commit();
   state_->hooks.clear_library_bitmaps();
   return {};
 }
@@ -90,9 +91,14 @@ std::vector<disk::BlockRun> Allocator::freed_in_commit() const {
   return runs;
 }
 
-void Allocator::commit_done() { state_->blocks.commit_done(); }
+void Allocator::commit_done() {
+  state_->blocks.commit_done();
+  state_->inodes.commit_done();
+}
 
-bool Allocator::has_pending_frees() const noexcept { return state_->blocks.has_pending_frees(); }
+bool Allocator::has_pending_frees() const noexcept {
+  return state_->blocks.has_pending_frees() || state_->inodes.has_pending_frees();
+}
 
 std::uint64_t Allocator::free_blocks() const noexcept { return state_->blocks.free_blocks(); }
 

@@ -45,19 +45,21 @@ class Allocator {
 
   /// Picks an inode near `parent` (directories are spread), marks it in use and counts it.
   Result<InodeNumber> allocate_inode(Operation& operation, InodeNumber parent, bool directory);
+  /// Can be allocated again only after the commit that holds this operation is durable, as blocks.
   Result<void> free_inode(Operation& operation, InodeNumber inode, bool directory);
   /// What the inode bitmap says; false for numbers that do not exist.
   Result<bool> inode_in_use(InodeNumber inode);
 
   /// Called under the mutator lock while a commit freezes the cache: writes the checksums of touched bitmaps into their
-  /// descriptors and starts a new epoch of freed blocks.
+  /// descriptors and starts a new epoch of what is freed.
   Result<void> prepare_commit();
   /// What the commit that prepare_commit() began frees. Under the mutator lock.
   std::vector<disk::BlockRun> freed_in_commit() const;
   /// Called under the mutator lock when that commit is durable: what was freed before it may be used again.
   void commit_done();
 
-  /// True when blocks freed since the last durable commit could satisfy a request that just failed with ENOSPC.
+  /// True when blocks or inodes freed since the last durable commit could satisfy a request that just failed with
+  /// ENOSPC.
   bool has_pending_frees() const noexcept;
 
   std::uint64_t free_blocks() const noexcept;  ///< unreserved by promises, includes the pending ones

@@ -7,7 +7,7 @@
 #include "worker/volume/allocator.h"
 #include "worker/volume/block_search.h"
 #include "worker/volume/group_bitmaps.h"
-#include "worker/volume/held_blocks.h"
+#include "worker/volume/held_bits.h"
 
 namespace worker::volume {
 
@@ -52,7 +52,7 @@ class BlockAllocator {
 
   Volume& volume_;
   GroupBitmaps& bitmaps_;
-  HeldBlocks held_;
+  HeldBits held_;
   BlockSearch search_;
   std::uint64_t promised_ = 0;
   std::vector<BlockRange> freed_;       ///< since the last prepare_commit(): held

@@ -6,7 +6,7 @@
 #include <unordered_map>
 
 #include "worker/volume/group_bitmaps.h"
-#include "worker/volume/held_blocks.h"
+#include "worker/volume/held_bits.h"
 
 namespace worker::volume {
 
@@ -20,7 +20,7 @@ struct FoundRun {
 /// no I/O, and what a bitmap was seen to lack is remembered until something is freed in it. Under the mutator lock.
 class BlockSearch {
  public:
-  BlockSearch(Volume& volume, GroupBitmaps& bitmaps, const HeldBlocks& held)
+  BlockSearch(Volume& volume, GroupBitmaps& bitmaps, const HeldBits& held)
       : volume_{volume}, bitmaps_{bitmaps}, held_{held} {}
 
   /// Up to `wanted` blocks in one run: at the goal if a good run starts there, else the nearest good run behind it,
@@ -42,7 +42,7 @@ class BlockSearch {
 
   Volume& volume_;
   GroupBitmaps& bitmaps_;
-  const HeldBlocks& held_;
+  const HeldBits& held_;
   std::unordered_map<std::uint32_t, std::uint32_t> longest_;  ///< by group: no free run is longer than this
   std::uint32_t full_from_ = 0, full_to_ = 0;                 ///< groups [from, to) are known to be full
 };

@@ -2,6 +2,7 @@
 
 #include "worker/volume/directory_index.h"
 #include "worker/volume/directory_listing.h"
+#include "worker/volume/index_format.h"
 #include "worker/volume/volume.h"
 
 namespace worker::volume {
@@ -22,7 +23,7 @@ Result<DirectoryEntry> Directory::find(std::string_view name) {
 Result<Directory::Place> Directory::locate_in(LogicalBlock block, std::string_view name) {
   TRY(contents, blocks_.any(block));
   Place place{.block = block, .entry = {}};
-  switch (find_entry(blocks_.format(), *contents, blocks_.end_of(*contents), name, place.entry)) {
+  switch (find_entry(blocks_.format(), *contents, blocks_.end_of(block, *contents), name, place.entry)) {
     case BlockSearch::found:
       return place;
     case BlockSearch::missing:
@@ -86,7 +87,7 @@ Result<bool> Directory::insert_into(Operation& operation, LogicalBlock block, st
   std::uint32_t offset = 0;
   {
     TRY(contents, blocks_.any(block));
-    if (!has_tail(format, *contents)) return false;
+    if (blocks_.pairs_in(block, *contents)) return false;
     const std::uint32_t space = DirectoryFormat::space_for(name.size());
     const BlockSearch search = find_room(format, *contents, format.leaf_end(), space, offset);
     if (search == BlockSearch::corrupt) return blocks_.corrupt(block, "bad entry");
@@ -101,7 +102,7 @@ Result<bool> Directory::insert_into(Operation& operation, LogicalBlock block, st
 Result<void> Directory::remove(Operation& operation, std::string_view name) {
   TRY(place, locate(name));
   TRY(bytes, blocks_.modify(operation, place.block));
-  if (!has_tail(blocks_.format(), bytes)) return blocks_.corrupt(place.block, "name in the index");
+  if (blocks_.pairs_in(place.block, bytes)) return blocks_.corrupt(place.block, "name in the index");
   remove_entry(blocks_.format(), bytes, place.entry);
   seal_leaf(blocks_.format(), bytes);
   return {};
@@ -111,12 +112,11 @@ Result<void> Directory::replace(Operation& operation, std::string_view name, Ino
   TRY(place, locate(name));
   TRY(bytes, blocks_.modify(operation, place.block));
   set_target(blocks_.format(), bytes, place.entry.offset, inode, type);
-  if (blocks_.indexed() && place.block == 0) {
-    DirectoryIndex{blocks_}.seal_root(bytes);
-    return {};
-  }
-  if (!has_tail(blocks_.format(), bytes)) return blocks_.corrupt(place.block, "name in the index");
-  seal_leaf(blocks_.format(), bytes);
+  // Of the index only the root has names, "." and "..".
+  if (const auto pairs = blocks_.pairs_in(place.block, bytes))
+    seal_index(blocks_.format(), bytes, *pairs);
+  else
+    seal_leaf(blocks_.format(), bytes);
   return {};
 }
 

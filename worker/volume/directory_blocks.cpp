@@ -44,23 +44,32 @@ Result<void> DirectoryBlocks::check() const {
   return {};
 }
 
+std::optional<std::uint32_t> DirectoryBlocks::pairs_in(LogicalBlock block,
+                                                       std::span<const std::byte> contents) const noexcept {
+  // Only shapes tell: the kernel turns a leaf into a root around the leaf's tail, which stays there.
+  if (!format_.checksums) return std::nullopt;
+  if (block == 0 && root_has_right_shape(format_, contents)) return kRootPairs;
+  if (node_has_right_shape(format_, contents)) return kNodePairs;
+  return std::nullopt;
+}
+
 Result<disk::Contents> DirectoryBlocks::leaf(LogicalBlock block) {
   TRY(contents, mapped_.read(block));
-  if (contents == sound_) return contents;
-  if (!leaf_is_sound(format_, *contents)) return corrupt(block, "bad checksum");
-  if (format_.checksums) sound_ = contents;
-  return contents;
+  return sound_leaf(block, std::move(contents));
 }
 
 Result<disk::Contents> DirectoryBlocks::any(LogicalBlock block) {
   TRY(contents, mapped_.read(block));
-  if (has_tail(format_, *contents)) {
-    if (contents != sound_ && !leaf_is_sound(format_, *contents)) return corrupt(block, "bad checksum");
-    return contents;
-  }
-  const bool is_root = block == 0 && root_has_right_shape(format_, *contents);
-  if (!is_root && !node_has_right_shape(format_, *contents)) return corrupt(block, "no room for a checksum");
-  if (!index_is_sound(format_, *contents, is_root ? kRootPairs : kNodePairs)) return corrupt(block, "bad checksum");
+  const auto pairs = pairs_in(block, *contents);
+  if (!pairs) return sound_leaf(block, std::move(contents));
+  if (!index_is_sound(format_, *contents, *pairs)) return corrupt(block, "bad index checksum");
+  return contents;
+}
+
+Result<disk::Contents> DirectoryBlocks::sound_leaf(LogicalBlock block, disk::Contents contents) {
+  if (contents == sound_) return contents;
+  if (!leaf_is_sound(format_, *contents)) return corrupt(block, "bad checksum");
+  if (format_.checksums) sound_ = contents;
   return contents;
 }
 

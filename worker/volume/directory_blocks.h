@@ -35,9 +35,12 @@ class DirectoryBlocks {
   /// A leaf or a node of the index (which reads as an empty block), with a right checksum: for walks over all blocks.
   Result<disk::Contents> any(LogicalBlock block);
   /// Where the entries of such a block end.
-  std::uint32_t end_of(std::span<const std::byte> contents) const noexcept {
-    return has_tail(format_, contents) ? format_.leaf_end() : format_.block_size;
+  std::uint32_t end_of(LogicalBlock block, std::span<const std::byte> contents) const noexcept {
+    return pairs_in(block, contents) ? format_.block_size : format_.leaf_end();
   }
+  /// Where the pairs begin, if the block is the root or a node of an index with checksums. (Without checksums such a
+  /// block can be handled as a leaf that has no room.)
+  std::optional<std::uint32_t> pairs_in(LogicalBlock block, std::span<const std::byte> contents) const noexcept;
 
   Result<std::span<std::byte>> modify(Operation& operation, LogicalBlock block);
   /// A new block at the end, zeroed. ENOSPC also when the inode cannot record more blocks.
@@ -46,6 +49,8 @@ class DirectoryBlocks {
   Error corrupt(LogicalBlock block, const char* what) const;
 
  private:
+  Result<disk::Contents> sound_leaf(LogicalBlock block, disk::Contents contents);
+
   MappedBlocks mapped_;
   DirectoryFormat format_;
   bool has_index_feature_ = false;

@@ -173,8 +173,4 @@ Result<DirectoryIndex::Place> DirectoryIndex::find(std::string_view name) {
   return blocks_.corrupt(0, "endless index");
 }
 
-void DirectoryIndex::seal_root(std::span<std::byte> root) const noexcept {
-  seal_index(blocks_.format(), root, kRootPairs);
-}
-
 }  // namespace worker::volume

@@ -91,9 +91,6 @@ class DirectoryIndex {
   /// Turns a directory of one block into an indexed one with a single leaf. Changes the inode in memory.
   static Result<void> create(Operation& operation, DirectoryBlocks& blocks);
 
-  /// Writes the checksum of the root after its "." or ".." was changed in place.
-  void seal_root(std::span<std::byte> root) const noexcept;
-
  private:
   struct Root {
     IndexNode node;

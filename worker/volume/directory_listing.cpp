@@ -56,7 +56,7 @@ class HashListing {
     std::uint64_t place = 0;
     for (const std::string_view name : {".", ".."}) {
       FoundEntry found;
-      const BlockSearch search = find_entry(blocks_.format(), *first, blocks_.end_of(*first), name, found);
+      const BlockSearch search = find_entry(blocks_.format(), *first, blocks_.end_of(0, *first), name, found);
       if (search == BlockSearch::corrupt) return blocks_.corrupt(0, "bad entry");
       if (place++ < cookie_ || search != BlockSearch::found) continue;
       if (!visit_({.inode = found.inode, .type = found.type, .name = name, .next_cookie = place})) return false;
@@ -174,7 +174,7 @@ Result<void> list_by_position(DirectoryBlocks& blocks, std::uint64_t cookie, con
   const std::uint32_t block_size = blocks.format().block_size;
   for (LogicalBlock block = cookie / block_size; block < blocks.count(); ++block) {
     TRY(contents, blocks.any(block));
-    EntryWalk walk{blocks.format(), *contents, blocks.end_of(*contents)};
+    EntryWalk walk{blocks.format(), *contents, blocks.end_of(block, *contents)};
     while (walk.next()) {
       const std::uint64_t place = block * block_size + walk.offset;
       if (!walk.used() || place < cookie) continue;

@@ -159,7 +159,7 @@ Result<bool> FileData::free_some(Operation& operation, Inode& inode, std::uint64
 Result<void> FileData::truncate(InodeNumber inode, std::uint64_t size) {
   State& state = *state_;
   Volume& volume = state.volume;
-  if (volume.read_only()) return errno_error(EROFS);
+  TRY(volume.await_writable());
   State::Gate& gate = state.gate(inode);
   const std::lock_guard mapping{gate.mapping};
   const std::unique_lock transfer{gate.transfer};
@@ -211,7 +211,7 @@ Result<void> FileData::allocate(InodeNumber inode, int mode, std::uint64_t offse
   if (length == 0) return errno_error(EINVAL);
   if (offset > INT64_MAX || length > INT64_MAX - offset) return errno_error(EFBIG);
   State& state = *state_;
-  if (state.volume.read_only()) return errno_error(EROFS);
+  TRY(state.volume.await_writable());
 
   State::Gate& gate = state.gate(inode);
   const std::lock_guard mapping{gate.mapping};

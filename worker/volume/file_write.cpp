@@ -307,7 +307,7 @@ Result<std::size_t> FileData::write(InodeNumber inode, std::uint64_t offset, std
                                     WriteFlags flags) {
   State& state = *state_;
   if (from.empty()) return std::size_t{0};
-  if (state.volume.read_only()) return errno_error(EROFS);
+  TRY(state.volume.await_writable());
   if (offset > INT64_MAX || from.size() > INT64_MAX - offset) return errno_error(EFBIG);
   std::size_t done = 0;
   if (!flags.kill_privileges) {

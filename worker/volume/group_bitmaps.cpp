@@ -29,6 +29,12 @@ BitRun clip(BlockNumber first, std::uint64_t count, BlockNumber start, std::uint
 
 }  // namespace
 
+GroupBitmaps::GroupBitmaps(Volume& volume) : volume_{volume}, made_up_(volume.fs()->group_desc_count) {
+  if (!flags_count()) return;
+  for (std::uint32_t group = 0; group < groups(); ++group)
+    made_up_[group] = ext2fs_bg_flags_test(volume.fs(), group, EXT2_BG_BLOCK_UNINIT) != 0;
+}
+
 std::uint32_t GroupBitmaps::groups() const noexcept { return volume_.fs()->group_desc_count; }
 
 std::uint32_t GroupBitmaps::flex_size() const noexcept {
@@ -63,7 +69,7 @@ Result<disk::Contents> GroupBitmaps::load(Kind& kind, std::uint32_t group, Block
 
   auto contents = [&]() -> Result<disk::Contents> {
     TRY(volume_.superblock().check_group(group));
-    if (unused && flags_count()) return disk::Contents{std::make_shared<const std::vector<std::byte>>(make())};
+    if (unused) return disk::Contents{std::make_shared<const std::vector<std::byte>>(make())};
     return volume_.cache().read(location);
   }();
   if (contents.ok() && kind.believed.contains(group)) return contents;
@@ -82,24 +88,23 @@ Result<disk::Contents> GroupBitmaps::load(Kind& kind, std::uint32_t group, Block
 }
 
 Result<disk::Contents> GroupBitmaps::blocks(std::uint32_t group) {
-  ext2_filsys fs = volume_.fs();
   return load(
-      blocks_, group, ext2fs_block_bitmap_loc(fs, group), ext2fs_bg_flags_test(fs, group, EXT2_BG_BLOCK_UNINIT) != 0,
-      "block", [&] { return make_block_bitmap(group); },
+      blocks_, group, ext2fs_block_bitmap_loc(volume_.fs(), group), made_up_[group], "block",
+      [&] { return make_block_bitmap(group); },
       [&](std::span<const std::byte> bitmap) { return check_blocks(group, bitmap); });
 }
 
 Result<disk::Contents> GroupBitmaps::inodes(std::uint32_t group) {
   ext2_filsys fs = volume_.fs();
+  const bool unused = flags_count() && ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT);
   return load(
-      inodes_, group, ext2fs_inode_bitmap_loc(fs, group), ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) != 0,
-      "inode", [&] { return make_inode_bitmap(); },
+      inodes_, group, ext2fs_inode_bitmap_loc(fs, group), unused, "inode", [&] { return make_inode_bitmap(); },
       [&](std::span<const std::byte> bitmap) { return check_inodes(group, bitmap); });
 }
 
 Result<void> GroupBitmaps::check_blocks(std::uint32_t group, std::span<const std::byte> bitmap) const {
   ext2_filsys fs = volume_.fs();
-  const bool stored = !flags_count() || !ext2fs_bg_flags_test(fs, group, EXT2_BG_BLOCK_UNINIT);
+  const bool stored = !made_up_[group];
   const int summed = static_cast<int>(fs->super->s_clusters_per_group / 8);
   if (stored && !ext2fs_block_bitmap_csum_verify(fs, group, for_library(bitmap), summed)) return errno_error(EUCLEAN);
   const BitmapView view{.bits = bitmap, .size = block_count(group)};
@@ -182,13 +187,17 @@ Result<std::span<std::byte>> GroupBitmaps::change_blocks(Operation& operation, s
   operation.touch_group(group);
   blocks_.changed.insert(group);
   const BlockNumber location = ext2fs_block_bitmap_loc(fs, group);
-  if (!flags_count() || !ext2fs_bg_flags_test(fs, group, EXT2_BG_BLOCK_UNINIT)) {
-    return operation.modify(location, disk::BlockKind::allocation);
-  }
+  if (!made_up_[group]) return operation.modify(location, disk::BlockKind::allocation);
   ext2fs_bg_flags_clear(fs, group, EXT2_BG_BLOCK_UNINIT);
+  made_up_[group] = false;
+  operation.on_roll_back([this, group] { made_up_[group] = true; });
   const std::span<std::byte> fresh = operation.create(location, disk::BlockKind::allocation);
   std::copy(contents->begin(), contents->end(), fresh.begin());
   return fresh;
+}
+
+void GroupBitmaps::restore_flag(std::uint32_t group) {
+  if (made_up_[group]) ext2fs_bg_flags_set(volume_.fs(), group, EXT2_BG_BLOCK_UNINIT);
 }
 
 Result<std::span<std::byte>> GroupBitmaps::change_inodes(Operation& operation, std::uint32_t group) {
@@ -209,7 +218,7 @@ Result<std::span<std::byte>> GroupBitmaps::change_inodes(Operation& operation, s
 Result<void> GroupBitmaps::write_checksums() {
   ext2_filsys fs = volume_.fs();
   for (const std::uint32_t group : blocks_.changed) {
-    if (flags_count() && ext2fs_bg_flags_test(fs, group, EXT2_BG_BLOCK_UNINIT)) continue;  // was rolled back
+    if (made_up_[group]) continue;  // was rolled back
     TRY(bitmap, volume_.cache().read(ext2fs_block_bitmap_loc(fs, group)));
     const int summed = static_cast<int>(fs->super->s_clusters_per_group / 8);
     ext2fs_block_bitmap_csum_set(fs, group, for_library(*bitmap), summed);

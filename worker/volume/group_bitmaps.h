@@ -19,7 +19,7 @@ namespace worker::volume {
 /// Under the mutator lock.
 class GroupBitmaps {
  public:
-  explicit GroupBitmaps(Volume& volume) : volume_{volume} {}
+  explicit GroupBitmaps(Volume& volume);
 
   std::uint32_t groups() const noexcept;
   std::uint32_t flex_size() const noexcept;  ///< groups in a flex group, 1 without flex_bg
@@ -36,6 +36,11 @@ class GroupBitmaps {
   /// The bitmap for changing it, and the group's descriptor saved for undo; an UNINIT bitmap becomes a real one.
   Result<std::span<std::byte>> change_blocks(Operation& operation, std::uint32_t group);
   Result<std::span<std::byte>> change_inodes(Operation& operation, std::uint32_t group);
+
+  /// True while the group's block bitmap was never written, and is made up.
+  bool blocks_made_up(std::uint32_t group) const { return made_up_[group]; }
+  /// libext2fs clears BLOCK_UNINIT with everything it counts, saved for undo or not: puts it back where it belongs.
+  void restore_flag(std::uint32_t group);
 
   /// True if one of these blocks of `group` holds the file system's own structures.
   bool touches_metadata(std::uint32_t group, BitRun run) const;
@@ -66,6 +71,7 @@ class GroupBitmaps {
 
   Volume& volume_;
   Kind blocks_, inodes_;
+  std::vector<bool> made_up_;  ///< by group: what BLOCK_UNINIT says when nobody but us has changed it
 };
 
 }  // namespace worker::volume

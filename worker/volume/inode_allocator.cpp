@@ -13,6 +13,9 @@ constexpr std::uint32_t kFlexCandidates = 64;
 
 }  // namespace
 
+InodeAllocator::InodeAllocator(Volume& volume, GroupBitmaps& bitmaps)
+    : volume_{volume}, bitmaps_{bitmaps}, held_{volume.fs()->blocksize} {}
+
 std::uint32_t InodeAllocator::flex_groups() const noexcept {
   return (bitmaps_.groups() - 1) / bitmaps_.flex_size() + 1;
 }
@@ -121,7 +124,7 @@ Result<std::optional<InodeNumber>> InodeAllocator::take_from(Operation& operatio
   const std::uint64_t first_usable = EXT2_FIRST_INO(fs->super);
   const auto from =
       static_cast<std::uint32_t>(first_usable > first ? std::min<std::uint64_t>(first_usable - first, per_group) : 0);
-  const auto index = find_free({.bits = **bitmap, .size = per_group}, from, per_group);
+  const auto index = find_free({.bits = **bitmap, .held = held_.mask(group), .size = per_group}, from, per_group);
   if (!index || first + *index > fs->super->s_inodes_count) return std::optional<InodeNumber>{};
   TRY(take(operation, group, *index, directory));
   return std::optional{static_cast<InodeNumber>(first + *index)};
@@ -131,8 +134,8 @@ Result<void> InodeAllocator::take(Operation& operation, std::uint32_t group, std
   ext2_filsys fs = volume_.fs();
   // The inode table and bitmaps lie in blocks that a made-up block bitmap of this group vouches for: it becomes real
   // together with the inode bitmap, as in kernel ext4.
-  const bool both_unused = bitmaps_.flags_count() && ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) &&
-                           ext2fs_bg_flags_test(fs, group, EXT2_BG_BLOCK_UNINIT);
+  const bool both_unused =
+      bitmaps_.flags_count() && ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) && bitmaps_.blocks_made_up(group);
   if (both_unused && bitmaps_.blocks(group).ok()) TRY(bitmaps_.change_blocks(operation, group));
 
   TRY(bits, bitmaps_.change_inodes(operation, group));
@@ -198,7 +201,24 @@ Result<void> InodeAllocator::free(Operation& operation, InodeNumber inode, bool 
     ext2fs_bg_used_dirs_count_set(fs, group, directories - std::min<std::uint32_t>(directories, 1));
   }
   ++fs->super->s_free_inodes_count;
+
+  held_.hold(group, {index, 1});
+  freed_.push_back({group, index});
+  operation.on_roll_back([this] {
+    held_.let_go(freed_.back().group, {freed_.back().index, 1});
+    freed_.pop_back();
+  });
   return {};
+}
+
+void InodeAllocator::prepare_commit() {
+  committing_.insert(committing_.end(), freed_.begin(), freed_.end());
+  freed_.clear();
+}
+
+void InodeAllocator::commit_done() {
+  for (const Place& place : committing_) held_.let_go(place.group, {place.index, 1});
+  committing_.clear();
 }
 
 }  // namespace worker::volume

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "worker/volume/group_bitmaps.h"
+#include "worker/volume/held_bits.h"
 
 namespace worker::volume {
 
@@ -12,11 +14,15 @@ namespace worker::volume {
 /// not much fuller than the rest; directories of the root to those with the fewest. Under the mutator lock.
 class InodeAllocator {
  public:
-  InodeAllocator(Volume& volume, GroupBitmaps& bitmaps) : volume_{volume}, bitmaps_{bitmaps} {}
+  InodeAllocator(Volume& volume, GroupBitmaps& bitmaps);
 
   Result<InodeNumber> allocate(Operation& operation, InodeNumber parent, bool directory);
   Result<void> free(Operation& operation, InodeNumber inode, bool directory);
   Result<bool> in_use(InodeNumber inode);
+
+  void prepare_commit();
+  void commit_done();
+  bool has_pending_frees() const noexcept { return !freed_.empty() || !committing_.empty(); }
 
  private:
   struct Room {
@@ -39,6 +45,14 @@ class InodeAllocator {
   Volume& volume_;
   GroupBitmaps& bitmaps_;
   std::uint32_t last_flex_ = 0;  ///< where the last directory of the root went
+
+  // A name that is still on the disk must not find another file behind its number.
+  struct Place {
+    std::uint32_t group, index;
+  };
+  HeldBits held_;
+  std::vector<Place> freed_;       ///< since the last prepare_commit(): held
+  std::vector<Place> committing_;  ///< before it, but not yet durable: held
 };
 
 }  // namespace worker::volume

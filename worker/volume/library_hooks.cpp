@@ -90,6 +90,7 @@ void LibraryHooks::undo_counting_of_free(BlockRange range) {
     const std::uint32_t group = bitmaps_.group_of(block);
     ext2fs_bg_free_blocks_count_set(fs, group, ext2fs_bg_free_blocks_count(fs, group) - 1);
     ext2fs_free_blocks_count_set(fs->super, ext2fs_free_blocks_count(fs->super) - 1);
+    bitmaps_.restore_flag(group);
     ext2fs_group_desc_csum_set(fs, group);
   }
 }

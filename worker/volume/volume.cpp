@@ -179,6 +179,17 @@ Result<void> Volume::await_gate(std::unique_lock<std::mutex>& lock) {
   return errno_error(EROFS);
 }
 
+bool Volume::read_only() const noexcept {
+  const Gate gate = gate_;
+  return gate == Gate::read_only || gate == Gate::failed || gate == Gate::closed;
+}
+
+Result<void> Volume::await_writable() {
+  if (gate_ == Gate::open) return {};
+  std::unique_lock lock{mutator_};
+  return await_gate(lock);
+}
+
 Result<void> Volume::start_writing() {
   const std::lock_guard life{life_};
   if (gate_ != Gate::probing) return {};

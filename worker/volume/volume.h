@@ -75,9 +75,9 @@ class Volume {
 
   /// Runs `change` as one atomic operation under the mutator lock: on an error nothing of it remains, neither in memory
   /// nor later on the disk. An operation is in one commit as a whole, so it may not dirty more than a quarter of what a
-  /// transaction can hold (ENOSPC for one that could never be committed). Waits until start_writing() was called. On ENOSPC with freed blocks still waiting for a
-  /// commit, commits and tries once more, so `change` must not keep results of a failed try. EROFS on a read-only
-  /// volume. A corrupt structure is recorded and follows `errors=`.
+  /// transaction can hold (ENOSPC for one that could never be committed). Waits until start_writing() was called. On
+  /// ENOSPC with freed space still waiting for a commit, commits and tries once more, so `change` must not keep results of
+  /// a failed try. EROFS on a read-only volume. A corrupt structure is recorded and follows `errors=`.
   template <typename Change>
   auto mutate(Change change) -> decltype(change(std::declval<Operation&>()));
 
@@ -94,8 +94,11 @@ class Volume {
   void report(Error damage) { reports_.push_back(std::move(damage)); }
 
   SpaceUsage space();
-  /// True when mutations fail: mounted so, remounted so, or after an error.
-  bool read_only() const noexcept { return gate_.load() != Gate::open && gate_.load() != Gate::probing; }
+  /// True when mutations fail: mounted so, remounted so, or after an error. While that is being decided, false.
+  bool read_only() const noexcept;
+  /// Waits, as mutate() does, while start_writing(), a remount or close() decides; EROFS if mutations fail. For what
+  /// writes before it mutates. Not from inside mutate() or inspect().
+  Result<void> await_writable();
   /// Why a volume that was to be written can only be read, else empty. One line.
   const std::string& read_only_reason() const noexcept { return read_only_reason_; }
 

@@ -1,14 +1,19 @@
 #include "worker/volume/volume.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstring>
+#include <functional>
 #include <latch>
+#include <mutex>
 #include <sstream>
 #include <thread>
 
 #include "tests/support/fake_device.h"
 #include "tests/support/image.h"
+#include "worker/volume/file_data.h"
+#include "worker/volume/names.h"
 #include "worker/volume/superblock.h"
 
 namespace worker::volume {
@@ -253,16 +258,16 @@ TEST(Volume, mutations_wait_until_writing_may_start) {
   EXPECT_TRUE((*volume)->close().ok());
 }
 
-/// A device whose flush waits, so that a commit can be held up.
-class SlowFlush final : public disk::BlockDevice {
+/// A device whose flushes wait before they are done.
+class WaitingFlush final : public disk::BlockDevice {
  public:
-  explicit SlowFlush(FakeDevice& inner) : inner_{inner} {}
+  WaitingFlush(FakeDevice& inner, std::function<void()> wait) : inner_{inner}, wait_{std::move(wait)} {}
   Result<void> read(disk::ByteOffset offset, std::span<std::byte> into) override { return inner_.read(offset, into); }
   Result<void> write(disk::ByteOffset offset, std::span<const std::byte> from) override {
     return inner_.write(offset, from);
   }
   Result<void> flush() override {
-    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    wait_();
     return inner_.flush();
   }
   Result<void> discard(disk::ByteOffset offset, std::uint64_t length) override {
@@ -273,12 +278,59 @@ class SlowFlush final : public disk::BlockDevice {
 
  private:
   FakeDevice& inner_;
+  std::function<void()> wait_;
 };
+
+TEST(Volume, whatever_changes_it_waits_until_writing_has_started) {
+  const Image image;
+  image.debugfs("write /dev/null file");
+  FakeDevice memory{FakeDevice::contents_of(image.path())};
+  std::latch starting{1}, held_up{1};
+  std::once_flag first;
+  WaitingFlush device{memory, [&] {
+                        std::call_once(first, [&] {
+                          starting.count_down();
+                          held_up.wait();
+                        });
+                      }};
+  auto opened = Volume::open(device, {});
+  ASSERT_TRUE(opened.ok());
+  Volume& volume = **opened;
+  const auto file = volume.names().lookup(kRootInode, "file");
+  ASSERT_TRUE(file.ok());
+  std::vector<std::thread> threads;
+  threads.emplace_back([&] { EXPECT_TRUE(volume.start_writing().ok()); });
+  starting.wait();
+  EXPECT_FALSE(volume.read_only());
+  std::atomic<int> done{0};
+  const auto waits = [&](auto change) {
+    threads.emplace_back([&, change] {
+      const auto outcome = change();
+      EXPECT_TRUE(outcome.ok()) << outcome.error().message();
+      ++done;
+    });
+  };
+  const std::vector<std::byte> bytes(5000);
+  waits([&] { return volume.await_writable(); });
+  waits([&] { return touch_root(volume, 1); });
+  waits([&] { return volume.files().write(file->inode, 0, bytes, {}); });
+  waits([&] { return volume.files().truncate(file->inode, 9000); });
+  waits([&] { return volume.files().allocate(file->inode, 0, 0, 20000); });
+  waits([&] { return volume.names().create(kRootInode, "new", {.mode = S_IFREG | 0644}); });
+  std::this_thread::sleep_for(std::chrono::milliseconds{30});
+  EXPECT_EQ(done, 0);
+  held_up.count_down();
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(done, 6);
+  EXPECT_TRUE(volume.close().ok());
+  memory.save(image.path());
+  EXPECT_EQ(image.complaints(), "");
+}
 
 TEST(Volume, callers_of_sync_share_commits_and_each_finds_its_change_durable) {
   const Image image;
   FakeDevice memory{FakeDevice::contents_of(image.path())};
-  SlowFlush device{memory};
+  WaitingFlush device{memory, [] { std::this_thread::sleep_for(std::chrono::milliseconds{20}); }};
   auto volume = Volume::open(device, {});
   ASSERT_TRUE(volume.ok());
   ASSERT_TRUE((*volume)->start_writing().ok());

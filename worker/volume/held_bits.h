@@ -1,5 +1,5 @@
-// Blocks that look free in a bitmap but must not be given out: promised ones, and freed ones whose commit is not
-// durable.
+// Blocks or inodes that look free in a bitmap but must not be given out: promised ones, and freed ones whose commit is
+// not durable.
 #pragma once
 
 #include <cstddef>
@@ -13,9 +13,9 @@
 namespace worker::volume {
 
 /// One mask per group that has any. Under the mutator lock.
-class HeldBlocks {
+class HeldBits {
  public:
-  explicit HeldBlocks(std::uint32_t block_size) : block_size_{block_size} {}
+  explicit HeldBits(std::uint32_t block_size) : block_size_{block_size} {}
 
   /// The mask of a group, empty when nothing in it is held. Valid until the next change.
   std::span<const std::byte> mask(std::uint32_t group) const;

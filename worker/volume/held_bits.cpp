@@ -1,20 +1,20 @@
-#include "worker/volume/held_blocks.h"
+#include "worker/volume/held_bits.h"
 
 namespace worker::volume {
 
-std::span<const std::byte> HeldBlocks::mask(std::uint32_t group) const {
+std::span<const std::byte> HeldBits::mask(std::uint32_t group) const {
   const auto found = masks_.find(group);
   return found == masks_.end() ? std::span<const std::byte>{} : std::span<const std::byte>{found->second.bits};
 }
 
-void HeldBlocks::hold(std::uint32_t group, BitRun run) {
+void HeldBits::hold(std::uint32_t group, BitRun run) {
   Mask& mask = masks_[group];
   if (mask.bits.empty()) mask.bits.resize(block_size_);
   set_bits(mask.bits, run);
   mask.count += run.count;
 }
 
-void HeldBlocks::let_go(std::uint32_t group, BitRun run) {
+void HeldBits::let_go(std::uint32_t group, BitRun run) {
   const auto found = masks_.find(group);
   if (found == masks_.end()) return;
   clear_bits(found->second.bits, run);
@@ -22,7 +22,7 @@ void HeldBlocks::let_go(std::uint32_t group, BitRun run) {
   if (found->second.count == 0) masks_.erase(found);
 }
 
-bool HeldBlocks::holds(std::uint32_t group, BitRun run) const {
+bool HeldBits::holds(std::uint32_t group, BitRun run) const {
   const auto found = masks_.find(group);
   return found != masks_.end() && all_set(found->second.bits, run);
 }
