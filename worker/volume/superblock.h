@@ -35,10 +35,11 @@ class Superblock {
   Result<void> check_group(std::uint32_t group);
 
   bool marked_valid() const noexcept;
-  /// Was mounted: not VALID until closed, counted, mount time now.
+  /// Was mounted: not VALID until closed, its orphan file worth a look, counted, mount time now.
   void mark_in_use();
-  /// VALID again, if it was when mark_in_use() was called first.
-  void mark_clean();
+  /// VALID again, if it was when mark_in_use() was called first; nothing to look for in the orphan file, unless there
+  /// is.
+  void mark_clean(bool orphans_in_file);
 
   /// Keeps an error for e2fsck and the next mount, as kernel ext4 does: count, first and last time, inode, block,
   /// place, ERROR_FS.

@@ -187,7 +187,7 @@ Result<void> Volume::end_writing(Gate gate) {
   {
     const std::lock_guard lock{mutator_};
     if (gate_ != Gate::starting) return errno_error(EROFS, "the volume is not marked clean");
-    superblock_->mark_clean();
+    superblock_->mark_clean(orphans_in_file());
   }
   // A second commit: the mark is true only once everything before it is durable.
   TRY(sync());

@@ -143,6 +143,7 @@ class Volume {
   bool commit_could_free_space();
   std::uint64_t count_free_blocks();
   Result<void> clean_up_orphans();
+  bool orphans_in_file();
   Result<void> release_orphans();
 
   /// Waits under the mutator lock until this thread may mutate, or says why it may not.
