@@ -50,7 +50,7 @@ Result<std::vector<disk::FrozenBlock>> Volume::freeze() {
 Result<void> Volume::commit_once() {
   std::vector<disk::FrozenBlock> frozen;
   {
-    const std::lock_guard lock{mutator_};
+    const auto lock = enter();
     if (gate_ == Gate::failed || gate_ == Gate::probing || committer_ == nullptr) return {};
     auto taken = freeze();
     if (!taken.ok()) {
@@ -60,7 +60,7 @@ Result<void> Volume::commit_once() {
     frozen = std::move(taken).value();
   }
   auto outcome = committer_->commit(frozen);
-  const std::lock_guard lock{mutator_};
+  const auto lock = enter();
   cache_->settle(frozen, outcome.ok());
   if (outcome.ok())
     parts_committed();

@@ -38,11 +38,7 @@ Result<void> Orphans::forget(Operation& operation, Inode& inode) {
 Result<void> Orphans::release(InodeNumber inode) { return finish(inode, Whom::unreferenced); }
 
 Result<void> Orphans::finish(InodeNumber number, Whom whom) {
-  for (bool done = false; !done;) {
-    TRY(step_done, volume_.mutate([&](Operation& operation) { return step(operation, number, whom); }));
-    done = step_done;
-  }
-  return {};
+  return volume_.mutate_in_steps([&](Operation& operation) { return step(operation, number, whom); });
 }
 
 Result<bool> Orphans::step(Operation& operation, InodeNumber number, Whom whom) {

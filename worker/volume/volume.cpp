@@ -153,6 +153,23 @@ void Volume::set_gate(Gate gate) {
   gate_changed_.notify_all();
 }
 
+std::unique_lock<std::mutex> Volume::enter() {
+  std::unique_lock lock{mutator_, std::try_to_lock};
+  if (lock) return lock;
+  ++waiting_;
+  lock.lock();
+  --waiting_;
+  ++admitted_;
+  admitted_.notify_all();
+  return lock;
+}
+
+void Volume::give_way() {
+  // A mutex prefers the thread that runs: who takes it again at once keeps others out for as long as it likes.
+  const std::uint32_t admitted = admitted_;
+  if (waiting_ > 0) admitted_.wait(admitted);
+}
+
 Result<void> Volume::await_gate(std::unique_lock<std::mutex>& lock) {
   const auto mine = [this] { return gate_ == Gate::starting && starter_ == std::this_thread::get_id(); };
   gate_changed_.wait(lock, [&] { return (gate_ != Gate::probing && gate_ != Gate::starting) || mine(); });
