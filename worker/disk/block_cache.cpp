@@ -297,6 +297,11 @@ bool BlockCache::in_operation() const noexcept {
   return state_->operator_thread.load(std::memory_order_relaxed) != std::thread::id{};
 }
 
+std::size_t BlockCache::operation_blocks() const noexcept {
+  const std::lock_guard lock{state_->mutex};
+  return state_->touched.size();
+}
+
 Result<std::span<std::byte>> BlockCache::modify(BlockNumber number, BlockKind kind) {
   std::unique_lock lock{state_->mutex};
   assert(state_->owns_operation());

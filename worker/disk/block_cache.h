@@ -62,6 +62,8 @@ class BlockCache {
   void commit_operation();
   void roll_back_operation();
   bool in_operation() const noexcept;
+  /// How many blocks the running operation has modified, created or forgotten so far.
+  std::size_t operation_blocks() const noexcept;
 
   /// A writable copy of the current version; the block becomes dirty. Valid until the operation ends: every modify() of
   /// a block in one operation gives the same bytes. Of several kinds given to a dirty block the last in order counts.

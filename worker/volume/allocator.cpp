@@ -21,7 +21,8 @@ struct Allocator::State {
   LibraryHooks hooks;
 };
 
-/// The superblock's counts are only as fresh as the last clean unmount; the descriptors' were written with the bitmaps.
+/// The superblock's counts are only as fresh as the last clean unmount, and kernel ext4 does not journal them; the
+/// descriptors' were written with the bitmaps.
 void Allocator::State::count_free_space() {
   ext2_filsys fs = volume.fs();
   std::uint64_t free_blocks = 0, free_inodes = 0;
@@ -39,7 +40,7 @@ Allocator::~Allocator() = default;
 
 Result<void> Allocator::install_hooks() {
   TRY(state_->hooks.install());
-  if ((state_->volume.fs()->super->s_state & EXT2_VALID_FS) == 0) state_->count_free_space();
+  state_->count_free_space();
   return {};
 }
 

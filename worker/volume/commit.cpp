@@ -54,7 +54,7 @@ Result<disk::Batch> Volume::freeze() {
 Result<void> Volume::commit_once() {
   disk::Batch batch;
   {
-    const std::lock_guard lock{mutator_};
+    const auto lock = enter();
     if (gate_ == Gate::failed || gate_ == Gate::probing || committer_ == nullptr) return {};
     auto taken = freeze();
     if (!taken.ok()) {
@@ -64,7 +64,7 @@ Result<void> Volume::commit_once() {
     batch = std::move(taken).value();
   }
   auto outcome = committer_->commit(batch);
-  const std::lock_guard lock{mutator_};
+  const auto lock = enter();
   cache_->settle(batch.blocks, outcome.ok());
   if (outcome.ok())
     parts_committed();

@@ -66,7 +66,7 @@ constexpr Feature kFeatures[] = {
     {ro_compat, EXT4_FEATURE_RO_COMPAT_PROJECT, "project", read_only},
     {ro_compat, EXT4_FEATURE_RO_COMPAT_SHARED_BLOCKS, "shared_blocks", read_only},
     {ro_compat, EXT4_FEATURE_RO_COMPAT_VERITY, "verity", read_only},
-    {ro_compat, EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT, "orphan_present", read_only},
+    {ro_compat, EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT, "orphan_present", read_write},
 };
 
 /// What a bit without a name allows is the meaning of its word: unknown compatible features do not matter to a mount.

@@ -13,8 +13,6 @@ namespace worker::volume {
 namespace {
 
 constexpr LogicalBlock kEverything = UINT64_MAX;
-/// What one new run may cost: its bitmaps, a leaf, and the leaf's split.
-constexpr unsigned kCostOfRun = 5;
 
 using State = FileData::State;
 
@@ -29,7 +27,7 @@ struct Range {
 Result<LogicalBlock> fill_holes(Volume& volume, Operation& operation, Inode& node, LogicalBlock first,
                                 LogicalBlock last) {
   FileMapping mapping{volume, node};
-  StepBudget budget;
+  StepBudget budget{operation};
   while (first < last) {
     std::array<Run, 1> run;
     TRY(count, mapping.runs(first, run));
@@ -38,7 +36,7 @@ Result<LogicalBlock> fill_holes(Volume& volume, Operation& operation, Inode& nod
       first = std::min(last, run[0].end());
       continue;
     }
-    if (!budget.take(kCostOfRun)) break;
+    if (!budget.allows(kBlocksOfExtent + 2 * kBlocksOfGroup)) break;
     TRY(goal, mapping.goal(first));
     TRY(range, volume.allocator().allocate(operation, goal, std::min(last, run[0].end()) - first));
     TRY(mapping.insert(operation, {first, range.first, range.count, RunState::unwritten}));
@@ -62,30 +60,52 @@ Result<std::uint64_t> count_holes(State& state, InodeNumber inode, LogicalBlock 
   return holes;
 }
 
-/// fallocate(2) without a hole-making flag: every block of the range is there afterwards.
+/// Gives back what a fallocate(2) that failed has allocated behind the end of the file, and takes it from the orphan
+/// list. Where that fails too, the end of the mount does it.
+void abandon(State& state, const Range& range, LogicalBlock reached) {
+  Volume& volume = state.volume;
+  (void)volume.mutate_in_steps([&](Operation& operation) -> Result<bool> {
+    TRY(node, volume.inodes().read(range.inode));
+    state.cache.drop(range.inode);
+    const LogicalBlock first = std::max(state.blocks_for(node.size()), state.block_of(range.first));
+    StepBudget budget{operation};
+    TRY(gone, FileMapping(volume, node).remove(operation, first, reached, budget));
+    TRY(volume.inodes().write(operation, node));
+    state.note_change(range.inode);
+    if (gone) TRY(volume.orphans().remove(operation, node));
+    return gone;
+  });
+}
+
+/// fallocate(2) without a hole-making flag: every block of the range is there afterwards. What lies behind the end of
+/// the file is on the orphan list until the last step, so that after a crash it is there as a whole or not at all.
 Result<void> reserve_range(State& state, const Range& range) {
   Volume& volume = state.volume;
   const LogicalBlock last = state.blocks_for(range.last);
   LogicalBlock reached = state.block_of(range.first);
   TRY(needed, count_holes(state, range.inode, reached, last));
   if (needed > volume.inspect([&] { return volume.allocator().free_blocks(); })) return errno_error(ENOSPC);
-  for (bool more = true; more;) {
-    auto step = volume.mutate([&](Operation& operation) -> Result<LogicalBlock> {
-      TRY(node, volume.inodes().read(range.inode));
-      state.cache.drop(range.inode);
-      TRY(filled, fill_holes(volume, operation, node, reached, last));
-      if (filled >= last && !range.keep_size && range.last > node.size())
-        TRY(state.set_size(operation, node, range.last));
-      State::stamp(node);
-      TRY(volume.inodes().write(operation, node));
-      state.note_change(range.inode);
-      return filled;
+  bool listed = false;  // by this call
+  auto outcome = volume.mutate_in_steps([&](Operation& operation) -> Result<bool> {
+    TRY(node, volume.inodes().read(range.inode));
+    state.cache.drop(range.inode);
+    TRY(filled, fill_holes(volume, operation, node, reached, last));
+    const bool done = filled >= last;
+    if (done && !range.keep_size && range.last > node.size()) TRY(state.set_size(operation, node, range.last));
+    State::stamp(node);
+    const bool lists = !done && last > state.blocks_for(node.size()) && !volume.orphans().contains(range.inode);
+    if (lists) TRY(volume.orphans().add(operation, node));
+    if (done && listed) TRY(volume.orphans().remove(operation, node));
+    TRY(volume.inodes().write(operation, node));
+    state.note_change(range.inode);
+    operation.on_commit([&reached, &listed, filled, lists] {
+      reached = filled;
+      listed = listed || lists;
     });
-    if (!step.ok()) return std::move(step).error();
-    reached = *step;
-    more = reached < last;
-  }
-  return {};
+    return done;
+  });
+  if (!outcome.ok() && listed) abandon(state, range, reached);
+  return outcome;
 }
 
 /// Zeros on the device for the bytes of the range in blocks that it covers only partly.
@@ -104,22 +124,18 @@ Result<void> punch(State& state, Range range, std::uint64_t size) {
   // Blocks kept behind the end are not the hole's business, but the last block of the file is.
   range.last = std::min(range.last, state.blocks_for(size) * state.block_size());
   TRY(zero_edges(state, range));
-  for (bool done = false; !done;) {
-    auto step = volume.mutate([&](Operation& operation) -> Result<bool> {
-      TRY(node, volume.inodes().read(range.inode));
-      state.cache.drop(range.inode);
-      StepBudget budget;
-      TRY(gone, FileMapping(volume, node)
-                    .remove(operation, state.blocks_for(range.first), state.block_of(range.last), budget));
-      State::stamp(node);
-      TRY(volume.inodes().write(operation, node));
-      state.note_change(range.inode);
-      return gone;
-    });
-    if (!step.ok()) return std::move(step).error();
-    done = *step;
-  }
-  return {};
+  // A hole that is only partly there after a crash needs no orphan: nothing is lost but what was to be lost.
+  return volume.mutate_in_steps([&](Operation& operation) -> Result<bool> {
+    TRY(node, volume.inodes().read(range.inode));
+    state.cache.drop(range.inode);
+    StepBudget budget{operation};
+    TRY(gone,
+        FileMapping(volume, node).remove(operation, state.blocks_for(range.first), state.block_of(range.last), budget));
+    State::stamp(node);
+    TRY(volume.inodes().write(operation, node));
+    state.note_change(range.inode);
+    return gone;
+  });
 }
 
 /// ZERO_RANGE: edges are overwritten, whole blocks become unwritten, holes are filled.
@@ -128,19 +144,17 @@ Result<void> zero_range(State& state, const Range& range) {
   TRY(zero_edges(state, range));
   LogicalBlock reached = state.blocks_for(range.first);
   const LogicalBlock last = state.block_of(range.last);
-  while (reached < last) {
-    auto step = volume.mutate([&](Operation& operation) -> Result<LogicalBlock> {
-      TRY(node, volume.inodes().read(range.inode));
-      state.cache.drop(range.inode);
-      StepBudget budget;
-      TRY(converted, FileMapping(volume, node).convert(operation, reached, last, RunState::unwritten, budget));
-      TRY(volume.inodes().write(operation, node));
-      state.note_change(range.inode);
-      return converted;
-    });
-    if (!step.ok()) return std::move(step).error();
-    reached = *step;
-  }
+  const auto step = [&](Operation& operation) -> Result<bool> {
+    TRY(node, volume.inodes().read(range.inode));
+    state.cache.drop(range.inode);
+    StepBudget budget{operation};
+    TRY(converted, FileMapping(volume, node).convert(operation, reached, last, RunState::unwritten, budget));
+    TRY(volume.inodes().write(operation, node));
+    state.note_change(range.inode);
+    operation.on_commit([&reached, converted] { reached = converted; });
+    return converted >= last;
+  };
+  TRY(volume.mutate_in_steps(step));
   return reserve_range(state, range);
 }
 
@@ -150,7 +164,7 @@ Result<bool> FileData::free_some(Operation& operation, Inode& inode, std::uint64
   FileMapping mapping{state_->volume, inode};
   forget(inode.number);
   if (!mapping.has_blocks()) return true;
-  StepBudget budget;
+  StepBudget budget{operation};
   TRY(done, mapping.remove(operation, state_->blocks_for(size), kEverything, budget));
   TRY(state_->volume.inodes().write(operation, inode));
   return done;
@@ -195,11 +209,8 @@ Result<void> FileData::truncate(InodeNumber inode, std::uint64_t size) {
   };
   TRY(done, volume.mutate(first_step));
   if (!grows) TRY(state.zero_block_tail(inode, size));
-  while (!done) {
-    TRY(further, volume.mutate(next_step));
-    done = further;
-  }
-  return {};
+  if (done) return {};
+  return volume.mutate_in_steps(next_step);
 }
 
 Result<void> FileData::allocate(InodeNumber inode, int mode, std::uint64_t offset, std::uint64_t length) {

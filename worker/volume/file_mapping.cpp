@@ -9,6 +9,12 @@
 #include "worker/volume/volume.h"
 
 namespace worker::volume {
+namespace {
+
+/// A long extent is freed in pieces of so many groups' length: groups may be small.
+constexpr unsigned kGroupsAtOnce = 4;
+
+}  // namespace
 
 Run Run::part(LogicalBlock first, LogicalBlock last) const noexcept {
   return {first, state == RunState::hole ? 0 : physical + (first - logical), last - first, state};
@@ -29,22 +35,10 @@ bool RunList::add(const Run& run) noexcept {
   return true;
 }
 
-bool StepBudget::take(unsigned blocks) noexcept {
-  if (used_ && blocks > left_) return false;
-  left_ -= std::min(blocks, left_);
-  used_ = true;
-  return true;
-}
-
-bool StepBudget::take(const ext2_super_block& super, BlockNumber first, std::uint64_t length) noexcept {
-  const std::uint64_t from = (first - super.s_first_data_block) / super.s_blocks_per_group;
-  const std::uint64_t to = (first + length - 1 - super.s_first_data_block) / super.s_blocks_per_group;
-  // A bitmap and a block of descriptors for each group not seen just before.
-  const std::uint64_t groups = to - from + (from == last_group_ || to == last_group_ ? 0 : 1);
-  if (++runs_ > kMostRuns) return false;
-  if (groups > 0 && !take(static_cast<unsigned>(2 * groups))) return false;
-  last_group_ = from;
-  return true;
+bool StepBudget::allows(unsigned blocks) noexcept {
+  if (!bounded_ || pieces_++ == 0) return true;
+  const std::size_t most = operation_.volume().most_blocks_per_operation();
+  return pieces_ <= kMostPieces && operation_.touched_blocks() + blocks <= most;
 }
 
 bool data_range_valid(const ext2_super_block& super, BlockNumber first, std::uint64_t length) noexcept {
@@ -118,8 +112,7 @@ Result<LogicalBlock> FileMapping::convert(Operation&, LogicalBlock first, Logica
       return errno_error(EUCLEAN, "extent tree");
     }
     const LogicalBlock end = std::min(last, extent->end());
-    // Splitting touches a leaf and at worst splits it, and its parent.
-    if (!budget.take(3)) return first;
+    if (!budget.allows(2 * kBlocksOfExtent)) return first;
     Run changed = extent->part(first, end);
     changed.state = state;
     TRY(tree.cut(*extent, first, end));
@@ -148,8 +141,11 @@ Result<bool> FileMapping::remove(Operation& operation, LogicalBlock first, Logic
     while (first < last) {
       TRY(extent, tree.before(last - 1));
       if (!extent || extent->end() <= first) break;
-      const Run cut = extent->part(std::max(extent->logical, first), std::min(extent->end(), last));
-      if (!budget.take(*volume_.fs()->super, cut.physical, cut.length)) return false;
+      const LogicalBlock end = std::min(extent->end(), last);
+      const std::uint64_t most = kGroupsAtOnce * std::uint64_t{volume_.fs()->super->s_blocks_per_group};
+      const LogicalBlock start = std::max({extent->logical, first, end - std::min(end, most)});
+      const Run cut = extent->part(start, end);
+      if (!budget.allows(kBlocksOfExtent + (kGroupsAtOnce + 1) * kBlocksOfGroup)) return false;
       TRY(tree.cut(*extent, cut.logical, cut.end()));
       TRY(volume_.allocator().free(operation, {cut.physical, cut.length}));
       TRY(uncount(cut.length));

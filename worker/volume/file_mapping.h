@@ -45,24 +45,35 @@ class RunList {
   std::size_t size_ = 0;
 };
 
-/// Bounds what one operation changes, so that it always fits into a journal: counts metadata blocks.
+/// Ends one step of a long change before it touches more blocks than an operation may, so that it always fits into a
+/// journal, and before it keeps others waiting for long.
 class StepBudget {
  public:
-  explicit StepBudget(unsigned blocks = 96) noexcept : left_{blocks} {}
+  /// `operation` may have changed something already.
+  explicit StepBudget(Operation& operation) noexcept : operation_{operation} {}
+  /// For work that is known to be small and must not end half-way.
+  static StepBudget unbounded(Operation& operation) noexcept {
+    StepBudget budget{operation};
+    budget.bounded_ = false;
+    return budget;
+  }
 
-  /// Takes the price of freeing or allocating `length` blocks from `first` on: the bitmaps of groups not paid for just
-  /// before. False if the budget is used up; the first call of a budget always succeeds.
-  bool take(const ext2_super_block& super, BlockNumber first, std::uint64_t length) noexcept;
-  bool take(unsigned blocks) noexcept;
+  /// True if a piece of work that may touch `blocks` more still belongs to this step. The first call always says so, or
+  /// nothing would ever be done.
+  bool allows(unsigned blocks) noexcept;
 
  private:
-  static constexpr unsigned kMostRuns = 8192;  ///< however few blocks they touch: bounds the time under the lock
+  static constexpr unsigned kMostPieces = 1024;  ///< however few blocks they touch
 
-  unsigned left_;
-  unsigned runs_ = 0;
-  bool used_ = false;
-  std::uint64_t last_group_ = ~std::uint64_t{0};
+  Operation& operation_;
+  bool bounded_ = true;
+  unsigned pieces_ = 0;
 };
+
+/// What freeing or allocating within one group may touch: its bitmap and its descriptor.
+inline constexpr unsigned kBlocksOfGroup = 2;
+/// What adding or removing one extent may touch: a node of each of three levels, split or freed, with its group.
+inline constexpr unsigned kBlocksOfExtent = 12;
 
 /// The mapping of one inode: a view for one operation or inspection, under the mutator lock. Changes `inode` in memory
 /// (its block map and its count of blocks); the caller writes it. Corrupt structures give EUCLEAN.

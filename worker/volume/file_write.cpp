@@ -17,8 +17,9 @@ namespace worker::volume {
 namespace {
 
 constexpr std::size_t kRunsPerLook = 32;
-/// Pieces that one operation maps: at worst each splits a leaf of the extent tree.
-constexpr std::size_t kPiecesPerOperation = 32;
+/// What a piece adds to the blocks that one operation touches: a group of its own, and its share of the leaves that all
+/// pieces of a write have in common.
+constexpr std::size_t kBlocksOfPiece = kBlocksOfGroup + 4;
 /// Up to here a write that needs zeros around it is put together in memory, to be one device request.
 constexpr std::size_t kComposedWhole = 65536;
 
@@ -63,6 +64,9 @@ class Writer {
 
   std::uint64_t position() const noexcept { return offset_ + done_; }
   std::uint64_t end() const noexcept { return offset_ + from_.size(); }
+  std::size_t most_pieces() const noexcept {
+    return std::clamp<std::size_t>(volume_.most_blocks_per_operation() / kBlocksOfPiece, 1, kRunsPerLook);
+  }
 
   Result<void> write_some();
   Result<void> plan();
@@ -135,7 +139,7 @@ Result<void> Writer::plan() {
   facts_ = look.facts;
   BlockNumber goal = 0;
   for (const Run& run : std::span{runs}.first(look.runs)) {
-    if (pieces_.size() >= kPiecesPerOperation) break;
+    if (pieces_.size() >= most_pieces()) break;
     if (run.end() > first) {
       const Run here = run.part(std::max(run.logical, first), run.end());
       if (here.state == RunState::hole) {
@@ -162,7 +166,7 @@ Result<void> Writer::plan() {
 
 Result<void> Writer::plan_hole(const Run& hole, BlockNumber goal) {
   LogicalBlock next = hole.logical;
-  while (next < hole.end() && pieces_.size() < kPiecesPerOperation) {
+  while (next < hole.end() && pieces_.size() < most_pieces()) {
     std::uint64_t count = 0;
     TRY(physical, reserve(next, goal, hole.end() - next, count));
     pieces_.push_back({{next, physical, count, RunState::hole}});
@@ -232,7 +236,7 @@ Result<void> Writer::change(Operation& operation, std::uint64_t reached) {
       TRY(volume_.allocator().use_reserved(operation, {run.physical, run.length}));
       TRY(mapping.insert(operation, run));
     } else if (piece.run.state == RunState::unwritten) {
-      StepBudget enough{UINT32_MAX};
+      StepBudget enough = StepBudget::unbounded(operation);
       TRY(mapping.convert(operation, run.logical, run.end(), RunState::written, enough));
     } else {
       continue;

@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::size_t kPointerSize = 4;
 constexpr unsigned kTrees = 3;
+/// What one more data block may add to a step: the freeing of the run before it, and its own; each within a group.
+constexpr unsigned kBlocksOfPending = 2 * kBlocksOfGroup;
 /// Pointers looked at in one call of runs(), so that a long file does not hold the mutator lock.
 constexpr std::size_t kScanLimit = 16384;
 
@@ -189,7 +191,7 @@ Result<bool> IndirectMap::remove_below(Removal& removal, std::uint32_t& pointer,
   if (pointer == 0 || start >= removal.last || start + reach(levels) <= removal.first) return true;
   TRY(check(pointer));
   if (levels == 0) return remove_data(removal, pointer);
-  if (!removal.budget.take(1)) return false;
+  if (!removal.budget.allows(1 + kBlocksOfPending + kBlocksOfGroup)) return false;
   TRY(pointers, removal.operation.modify(pointer, disk::BlockKind::inode));
   bool done = true;
   for (std::size_t index = per_block_; done && index-- > 0;) {
@@ -209,16 +211,15 @@ Result<bool> IndirectMap::remove_below(Removal& removal, std::uint32_t& pointer,
 }
 
 Result<bool> IndirectMap::remove_data(Removal& removal, std::uint32_t& pointer) {
-  if (!removal.budget.take(*volume_.fs()->super, pointer, 1)) return false;
+  if (!removal.budget.allows(kBlocksOfPending)) return false;
+  const ext2_super_block& super = *volume_.fs()->super;
+  const auto group = [&](BlockNumber block) { return (block - super.s_first_data_block) / super.s_blocks_per_group; };
   // Going down, the next block is usually the one before the run.
-  if (removal.pending_count == 0 || pointer + std::uint64_t{1} != removal.pending_first) {
-    TRY(flush_pending(removal));
-    removal.pending_first = pointer;
-    removal.pending_count = 1;
-  } else {
-    removal.pending_first = pointer;
-    ++removal.pending_count;
-  }
+  const bool continues = removal.pending_count > 0 && pointer + std::uint64_t{1} == removal.pending_first &&
+                         group(pointer) == group(removal.pending_first);
+  if (!continues) TRY(flush_pending(removal));
+  removal.pending_first = pointer;
+  ++removal.pending_count;
   pointer = 0;
   return true;
 }

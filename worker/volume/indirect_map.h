@@ -40,7 +40,7 @@ class IndirectMap {
     Operation& operation;
     LogicalBlock first, last;
     StepBudget& budget;
-    BlockNumber pending_first = 0;  ///< data blocks unmapped but not freed yet, one run
+    BlockNumber pending_first = 0;  ///< data blocks unmapped but not freed yet, one run within a group
     std::uint64_t pending_count = 0;
     std::uint64_t removed = 0;
   };

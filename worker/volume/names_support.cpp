@@ -56,7 +56,9 @@ Result<Inode> inode_of(Volume& volume, const DirectoryEntry& entry) {
   const auto corrupt = [&](const char* what) {
     return errno_error(EUCLEAN, "entry points to " + std::string(what) + " inode " + std::to_string(entry.inode));
   };
-  if (entry.inode < EXT2_FIRST_INO(volume.fs()->super)) return corrupt("reserved");
+  ext2_super_block* super = volume.fs()->super;
+  if (entry.inode < EXT2_FIRST_INO(super)) return corrupt("reserved");
+  if (ext2fs_has_feature_orphan_file(super) && entry.inode == super->s_orphan_file_inum) return corrupt("the hidden");
   auto inode = volume.inodes().read(entry.inode);
   if (!inode.ok() && inode.error().code.value() == ESTALE) return corrupt("unused");
   if (inode.ok() && (inode->links() == 0 || entry_type(inode->mode()) == 0)) return corrupt("deleted");

@@ -35,6 +35,10 @@ void Operation::touch_group(std::uint32_t group) {
   descriptors_.insert(descriptors_.end(), bytes.begin(), bytes.end());
 }
 
+std::size_t Operation::touched_blocks() const noexcept {
+  return volume_.cache().operation_blocks() + groups_.size() + 1;
+}
+
 void Operation::commit() noexcept {
   volume_.cache().commit_operation();
   for (const SavedGroup& saved : groups_) volume_.superblock().mark_group(saved.group);

@@ -41,6 +41,9 @@ class Operation {
   /// written, with its checksum, at the next commit.
   void touch_group(std::uint32_t group);
 
+  /// How many blocks this operation has changed or freed so far, descriptors and superblock included; at most.
+  std::size_t touched_blocks() const noexcept;
+
   /// For state in memory that follows the disk (caches, counters): `undo` runs if the operation is rolled back, `done`
   /// if it is committed; both under the mutator lock, in reverse and in order respectively.
   void on_roll_back(std::function<void()> undo) { undo_.push_back(std::move(undo)); }

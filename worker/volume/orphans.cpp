@@ -1,10 +1,5 @@
 #include "worker/volume/orphans.h"
 
-#include <algorithm>
-#include <string>
-#include <vector>
-
-#include "worker/disk/crash_rules.h"
 #include "worker/volume/allocator.h"
 #include "worker/volume/file_data.h"
 #include "worker/volume/references.h"
@@ -13,69 +8,37 @@
 
 namespace worker::volume {
 
-InodeNumber Orphans::head() const { return volume_.fs()->super->s_last_orphan; }
-
-void Orphans::set_head(InodeNumber inode) {
-  if (disk::rule::orphan_protection) volume_.fs()->super->s_last_orphan = inode;
-}
-
-std::optional<InodeNumber> Orphans::next_of(InodeNumber inode) const {
-  const auto found = links_.find(inode);
-  if (found == links_.end()) return std::nullopt;
-  return found->second.after;
+Result<bool> may_be_orphan(Volume& volume, InodeNumber number) {
+  ext2_filsys fs = volume.fs();
+  if (number < EXT2_FIRST_INO(fs->super) || number > fs->super->s_inodes_count) return false;
+  if (ext2fs_has_feature_orphan_file(fs->super) && number == fs->super->s_orphan_file_inum) return false;
+  return volume.allocator().inode_in_use(number);
 }
 
 Result<void> Orphans::add(Operation& operation, Inode& inode) {
   if (contains(inode.number)) return {};
-  const InodeNumber number = inode.number;
-  const InodeNumber next = head();
-  links_[number] = {.before = 0, .after = next};
-  if (next != 0) links_[next].before = number;
-  operation.on_roll_back([this, number, next] {
-    links_.erase(number);
-    if (next != 0) links_[next].before = 0;
-  });
-  set_head(number);
-  inode.raw.i_dtime = next;
+  TRY(in_file, file_.add(operation, inode.number));
+  if (!in_file) return list_.add(operation, inode);
+  inode.raw.i_dtime = 0;
   return volume_.inodes().write(operation, inode);
 }
 
 Result<void> Orphans::remove(Operation& operation, Inode& inode) {
   if (!contains(inode.number)) return {};
-  TRY(unlink(operation, inode));
+  TRY(forget(operation, inode));
   return volume_.inodes().write(operation, inode);
 }
 
-Result<void> Orphans::unlink(Operation& operation, Inode& inode) {
-  const InodeNumber number = inode.number;
-  const Links old = links_.at(number);
-  const auto join = [this](InodeNumber before, InodeNumber after, InodeNumber left, InodeNumber right) {
-    if (before != 0) links_[before].after = right;
-    if (after != 0) links_[after].before = left;
-  };
-  links_.erase(number);
-  join(old.before, old.after, old.before, old.after);
-  operation.on_roll_back([this, number, old, join] {
-    links_[number] = old;
-    join(old.before, old.after, number, number);
-  });
+Result<void> Orphans::forget(Operation& operation, Inode& inode) {
+  if (list_.contains(inode.number)) return list_.remove(operation, inode);
   inode.raw.i_dtime = 0;
-  if (old.before == 0) {
-    set_head(old.after);
-    return {};
-  }
-  TRY(neighbour, volume_.inodes().read(old.before));
-  return volume_.inodes().write(operation, neighbour);  // which takes i_dtime from the list in memory
+  return file_.remove(operation, inode.number);
 }
 
 Result<void> Orphans::release(InodeNumber inode) { return finish(inode, Whom::unreferenced); }
 
 Result<void> Orphans::finish(InodeNumber number, Whom whom) {
-  for (bool done = false; !done;) {
-    TRY(step_done, volume_.mutate([&](Operation& operation) { return step(operation, number, whom); }));
-    done = step_done;
-  }
-  return {};
+  return volume_.mutate_in_steps([&](Operation& operation) { return step(operation, number, whom); });
 }
 
 Result<bool> Orphans::step(Operation& operation, InodeNumber number, Whom whom) {
@@ -94,71 +57,42 @@ Result<bool> Orphans::step(Operation& operation, InodeNumber number, Whom whom) 
     return true;
   }
   TRY(volume_.xattrs().release(operation, inode));
-  TRY(unlink(operation, inode));
+  TRY(forget(operation, inode));
   TRY(volume_.inodes().destroy(operation, inode));
   operation.on_commit([this, number] { volume_.files().forget(number); });
   return true;
 }
 
-Result<bool> Orphans::believable(InodeNumber number) {
-  ext2_filsys fs = volume_.fs();
-  if (number < EXT2_FIRST_INO(fs->super) || number > fs->super->s_inodes_count) return false;
-  TRY(in_use, volume_.allocator().inode_in_use(number));
-  return in_use && !contains(number);
-}
-
 Result<void> Orphans::load() {
-  InodeNumber before = 0;
-  for (InodeNumber number = head(); number != 0;) {
-    const auto broken = [&] {
-      const std::string where = before == 0 ? "its head" : "inode " + std::to_string(before);
-      return errno_error(EUCLEAN, "orphan list behind " + where);
-    };
-    const auto good = believable(number);
-    if (!good.ok() || !*good) return broken();
-    const auto inode = volume_.inodes().read(number);
-    if (!inode.ok()) return broken();
-    links_[number] = {.before = before, .after = 0};
-    if (before != 0) links_[before].after = number;
-    before = number;
-    number = inode->raw.i_dtime;
-  }
-  return {};
-}
-
-Result<void> Orphans::forget_list(Operation&) {
-  links_.clear();
-  set_head(0);
+  const bool has_errors = (volume_.fs()->super->s_state & EXT2_ERROR_FS) != 0;
+  // inspect() records the damage. A file that cannot be believed is not used.
+  (void)volume_.inspect([&] { return file_.load(!has_errors); });
+  // As kernel ext4: what a damaged volume calls orphans may be anybody's. e2fsck finds them all the same.
+  if (has_errors)
+    return volume_.mutate([&](Operation&) -> Result<void> {
+      list_.forget();
+      return {};
+    });
+  if (const auto loaded = volume_.inspect([&] { return list_.load(); }); !loaded.ok())
+    return volume_.mutate([&](Operation& operation) { return list_.cut(operation); });
   return {};
 }
 
 Result<void> Orphans::clean_up() {
-  // Writing again after remount,ro: the list in memory is the one on the disk, and who is on it may be in use.
-  if (head() == 0 || !links_.empty()) return {};
-  const bool has_errors = (volume_.fs()->super->s_state & EXT2_ERROR_FS) != 0;
-  // As kernel ext4: what a damaged volume calls orphans may be anybody's. e2fsck finds them all the same.
-  if (has_errors) return volume_.mutate([&](Operation& operation) { return forget_list(operation); });
-
-  if (const auto loaded = volume_.inspect([&] { return load(); }); !loaded.ok()) {
-    // inspect() has recorded the damage. What was read up to it is good; the rest is cut off.
-    TRY(volume_.mutate([&](Operation& operation) -> Result<void> {
-      const auto last = std::ranges::find_if(links_, [](const auto& entry) { return entry.second.after == 0; });
-      if (last == links_.end()) return forget_list(operation);
-      TRY(inode, volume_.inodes().read(last->first));
-      return volume_.inodes().write(operation, inode);
-    }));
-  }
+  // Writing again after remount,ro: what is in memory is what is on the disk, and who is registered may be in use.
+  if (loaded_) return {};
+  loaded_ = true;
+  TRY(load());
   return release_all();
 }
 
 Result<void> Orphans::release_all() {
   Result<void> outcome;
-  std::vector<InodeNumber> waiting;
-  volume_.inspect([&] {
-    for (const auto& [number, links] : links_) waiting.push_back(number);
-  });
+  auto waiting = volume_.inspect([&] { return list_.all(); });
+  const auto in_file = volume_.inspect([&] { return file_.all(); });
+  waiting.insert(waiting.end(), in_file.begin(), in_file.end());
   for (const InodeNumber number : waiting) {
-    // One that cannot be freed stays on the list; the others need not.
+    // One that cannot be freed stays registered; the others need not.
     if (auto finished = finish(number, Whom::any); !finished.ok() && outcome.ok()) outcome = std::move(finished);
   }
   return outcome;

@@ -1,60 +1,61 @@
-// Inodes without a name that are still in use, or half freed: the on-disk orphan list.
+// Inodes without a name that are still in use, or half freed: kept on the volume so that a crash does not lose them.
 #pragma once
 
+#include <cstdint>
 #include <optional>
-#include <unordered_map>
+#include <vector>
 
-#include "worker/volume/inodes.h"
+#include "worker/volume/orphan_file.h"
+#include "worker/volume/orphan_list.h"
 
 namespace worker::volume {
 
-/// The list that starts at s_last_orphan and runs through i_dtime; a doubly linked copy in memory makes removal cheap.
-/// What is on it when a volume is mounted read-write is freed (link count 0) or cut to its size. Under the mutator lock
-/// where nothing else is said.
+/// Registers inodes in the orphan file where the volume has one with room, else on the orphan list. Who is registered
+/// when a volume is mounted read-write is freed (link count 0) or cut to its size. Under the mutator lock where nothing
+/// else is said.
 class Orphans {
  public:
-  explicit Orphans(Volume& volume) : volume_{volume} {}
+  explicit Orphans(Volume& volume) noexcept : volume_{volume}, list_{volume}, file_{volume} {}
 
-  /// Puts `inode` on the list and writes it; no effect if it is there.
+  /// Registers `inode` and writes it; no effect if it is registered.
   Result<void> add(Operation& operation, Inode& inode);
-  /// Takes it off and writes it with i_dtime 0; no effect if it is not there.
+  /// Takes it out and writes it with i_dtime 0; no effect if it is not registered.
   Result<void> remove(Operation& operation, Inode& inode);
-  bool contains(InodeNumber inode) const { return links_.contains(inode); }
-  /// What i_dtime of an inode on the list has to be: the next one, 0 for the last. Nothing for an inode that is not on
-  /// it.
-  std::optional<InodeNumber> next_of(InodeNumber inode) const;
+  bool contains(InodeNumber inode) const { return list_.contains(inode) || file_.contains(inode); }
+  /// What i_dtime of an inode on the list has to be, see OrphanList. Nothing for an inode that is not on it.
+  std::optional<InodeNumber> next_of(InodeNumber inode) const { return list_.next_of(inode); }
+  /// False while the orphan file may hold something that e2fsck or a later mount has to look at.
+  bool file_is_empty() const noexcept { return file_.empty(); }
 
   /// FORGET brought the count of an inode to 0: frees it if it has no links and was not lent again. In bounded steps,
   /// each an operation; takes its own locks.
   Result<void> release(InodeNumber inode);
 
-  /// Frees what an earlier mount left on the list. Called when writing starts; takes its own locks. A chain that
-  /// does not hold together is cut where it breaks, and that is recorded as damage. On a volume marked as having errors
-  /// nothing is freed.
+  /// Frees what an earlier mount left. Called when writing starts; takes its own locks. A chain that does not hold
+  /// together is cut where it breaks, an orphan file that does not is left alone, and that is recorded as damage. On a
+  /// volume marked as having errors nothing is freed.
   Result<void> clean_up();
-  /// Frees everything on the list, whatever the kernel still counts: the last thing before a clean close. Takes its own
-  /// locks.
+  /// Frees everything that is registered, whatever the kernel still counts: the last thing before a clean close. Takes
+  /// its own locks.
   Result<void> release_all();
 
  private:
-  struct Links {
-    InodeNumber before = 0, after = 0;  ///< 0: none
-  };
   enum class Whom : std::uint8_t { unreferenced, any };
 
-  InodeNumber head() const;
-  void set_head(InodeNumber inode);
-  /// Changes list and memory but does not write `inode`.
-  Result<void> unlink(Operation& operation, Inode& inode);
+  /// Takes `inode` out but does not write it.
+  Result<void> forget(Operation& operation, Inode& inode);
   Result<void> load();
-  Result<bool> believable(InodeNumber number);
-  Result<void> forget_list(Operation& operation);
   Result<void> finish(InodeNumber number, Whom whom);
   /// One operation's worth of finish(); true when nothing is left to do.
   Result<bool> step(Operation& operation, InodeNumber number, Whom whom);
 
   Volume& volume_;
-  std::unordered_map<InodeNumber, Links> links_;
+  OrphanList list_;
+  OrphanFile file_;
+  bool loaded_ = false;
 };
+
+/// False for numbers that no orphan can have: reserved ones, the orphan file's own, those not in use.
+Result<bool> may_be_orphan(Volume& volume, InodeNumber number);
 
 }  // namespace worker::volume

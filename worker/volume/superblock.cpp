@@ -139,14 +139,16 @@ void Superblock::mark_in_use(bool journaled) {
     ext2fs_set_feature_journal_needs_recovery(fs_->super);
   else
     super().s_state &= static_cast<__u16>(~EXT2_VALID_FS);
+  if (ext2fs_has_feature_orphan_file(fs_->super)) ext2fs_set_feature_orphan_present(fs_->super);
   if (super().s_max_mnt_count == 0) super().s_max_mnt_count = EXT2_DFL_MAX_MNT_COUNT;
   ++super().s_mnt_count;
   put_time(super().s_mtime, super().s_mtime_hi, Timestamp::now().seconds);
 }
 
-void Superblock::mark_clean() {
+void Superblock::mark_clean(bool orphans_in_file) {
   ext2fs_clear_feature_journal_needs_recovery(fs_->super);
   if (was_valid_) super().s_state |= EXT2_VALID_FS;
+  if (!orphans_in_file) ext2fs_clear_feature_orphan_present(fs_->super);
 }
 
 void Superblock::record_error(std::string_view place, InodeNumber inode, BlockNumber block, int error) {

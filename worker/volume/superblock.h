@@ -37,11 +37,12 @@ class Superblock {
   Result<void> check_group(std::uint32_t group);
 
   bool marked_valid() const noexcept;
-  /// Was mounted: counted, mount time now. With a journal a crash needs a recovery, without one VALID is gone until
-  /// closed.
+  /// Was mounted: counted, mount time now, its orphan file worth a look. With a journal a crash needs a recovery, without
+  /// one VALID is gone until closed.
   void mark_in_use(bool journaled);
-  /// Needs no recovery, and is VALID if it was when mark_in_use() was called first.
-  void mark_clean();
+  /// Needs no recovery; is VALID if it was when mark_in_use() was called first; nothing to look for in the orphan file,
+  /// unless there is.
+  void mark_clean(bool orphans_in_file);
 
   /// Keeps an error for e2fsck and the next mount, as kernel ext4 does: count, first and last time, inode, block,
   /// place, ERROR_FS.

@@ -129,6 +129,7 @@ Result<void> Volume::check_journal() {
                                     .checksums = ext2fs_has_feature_metadata_csum(fs_->super) != 0},
                                    logged_));
   journal_ = std::move(journal);
+  bound_operations(std::min(most_blocks_per_operation_, journal_->most_blocks() / 8));
   cache_->read_through(logged_);
   return {};
 }
@@ -170,6 +171,23 @@ SpaceUsage Volume::space() {
 void Volume::set_gate(Gate gate) {
   gate_ = gate;
   gate_changed_.notify_all();
+}
+
+std::unique_lock<std::mutex> Volume::enter() {
+  std::unique_lock lock{mutator_, std::try_to_lock};
+  if (lock) return lock;
+  ++waiting_;
+  lock.lock();
+  --waiting_;
+  ++admitted_;
+  admitted_.notify_all();
+  return lock;
+}
+
+void Volume::give_way() {
+  // A mutex prefers the thread that runs: who takes it again at once keeps others out for as long as it likes.
+  const std::uint32_t admitted = admitted_;
+  if (waiting_ > 0) admitted_.wait(admitted);
 }
 
 Result<void> Volume::await_gate(std::unique_lock<std::mutex>& lock) {
@@ -220,7 +238,7 @@ Result<void> Volume::end_writing(Gate gate) {
   {
     const std::lock_guard lock{mutator_};
     if (gate_ != Gate::starting) return errno_error(EROFS, "the volume is not marked clean");
-    superblock_->mark_clean();
+    superblock_->mark_clean(orphans_in_file());
   }
   // A second commit: the mark is true only once everything before it is durable.
   TRY(sync());

@@ -81,6 +81,12 @@ class Volume {
   template <typename Change>
   auto mutate(Change change) -> decltype(change(std::declval<Operation&>()));
 
+  /// Runs `step` as one operation after the other until one succeeds with true: nothing is left to do. Between them
+  /// whoever waits for the mutator lock gets it. For changes without a bound: a StepBudget ends each step, and the
+  /// orphan list sees to it that a crash between two steps leaves nothing behind.
+  template <typename Step>
+  Result<void> mutate_in_steps(Step step);
+
   /// Runs `look` under the mutator lock without the right to change anything: for whatever calls libext2fs. An error
   /// that it returns in a Result is treated as in mutate().
   template <typename Look>
@@ -92,6 +98,11 @@ class Volume {
   /// Damage that the caller has worked around: recorded, and treated as `errors=` says, when the running mutate() or
   /// inspect() ends, whether it succeeds or not. Under the mutator lock.
   void report(Error damage) { reports_.push_back(std::move(damage)); }
+
+  /// So many blocks of metadata one operation may touch: longer changes are cut into steps.
+  std::size_t most_blocks_per_operation() const noexcept { return most_blocks_per_operation_; }
+  /// A small journal asks for short operations. Before start_writing().
+  void bound_operations(std::size_t blocks) noexcept { most_blocks_per_operation_ = blocks; }
 
   SpaceUsage space();
   /// True when mutations fail: mounted so, remounted so, or after an error. While that is being decided, false.
@@ -154,8 +165,13 @@ class Volume {
   bool commit_could_free_space();
   std::uint64_t count_free_blocks();
   Result<void> clean_up_orphans();
+  bool orphans_in_file();
   Result<void> release_orphans();
 
+  /// The mutator lock.
+  std::unique_lock<std::mutex> enter();
+  /// Does not return before somebody who waits for the mutator lock has had it.
+  void give_way();
   /// Waits under the mutator lock until this thread may mutate, or says why it may not.
   Result<void> await_gate(std::unique_lock<std::mutex>& lock);
   void set_gate(Gate gate);
@@ -195,9 +211,12 @@ class Volume {
   bool cleanly_unmounted_ = true;
   bool can_write_ = false;  ///< the device, the features and the journal would allow it
   ErrorPolicy errors_ = ErrorPolicy::go_on;
+  std::size_t most_blocks_per_operation_ = 128;
 
   std::mutex mutator_;
-  std::condition_variable gate_changed_;  ///< with mutator_
+  std::atomic<std::uint32_t> waiting_{0};   ///< for mutator_
+  std::atomic<std::uint32_t> admitted_{0};  ///< those who had to wait for it, over all time
+  std::condition_variable gate_changed_;    ///< with mutator_
   std::atomic<Gate> gate_{Gate::probing};
   std::thread::id starter_;  ///< the thread that may mutate while the gate is `starting`
   std::uint32_t reported_ = 0;
@@ -238,7 +257,7 @@ class Volume {
 template <typename Change>
 auto Volume::mutate(Change change) -> decltype(change(std::declval<Operation&>())) {
   for (bool again = true;; again = false) {
-    std::unique_lock lock{mutator_};
+    std::unique_lock lock = enter();
     TRY(await_gate(lock));
     TRY(await_room(lock));
     Operation operation{*this};
@@ -266,9 +285,18 @@ auto Volume::mutate(Change change) -> decltype(change(std::declval<Operation&>()
   }
 }
 
+template <typename Step>
+Result<void> Volume::mutate_in_steps(Step step) {
+  for (;;) {
+    TRY(done, mutate(step));
+    if (done) return {};
+    give_way();
+  }
+}
+
 template <typename Look>
 auto Volume::inspect(Look look) -> decltype(look()) {
-  std::unique_lock lock{mutator_};
+  std::unique_lock lock = enter();
   if constexpr (requires(decltype(look()) result) { result.error(); }) {
     auto result = look();
     bool record = note_reports();

@@ -44,6 +44,8 @@ std::uint64_t Volume::count_free_blocks() {
 
 Result<void> Volume::clean_up_orphans() { return orphans_->clean_up(); }
 
+bool Volume::orphans_in_file() { return !orphans_->file_is_empty(); }
+
 Result<void> Volume::release_orphans() { return orphans_->release_all(); }
 
 }  // namespace worker::volume
