@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "protocol/errors.h"
@@ -28,6 +29,20 @@ unsigned count_serving_threads() {
 
 /// Besides those that serve: one commits, one obeys signals.
 constexpr unsigned kOtherThreads = 2;
+
+/// Says how far work on the journal is, at most once a second: what is done sooner says nothing.
+class JournalProgress {
+ public:
+  void operator()(std::uint64_t done, std::uint64_t total) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - told_ < std::chrono::seconds{1}) return;
+    told_ = now;
+    log(Severity::notice, "journal: " + std::to_string(done) + " of " + std::to_string(total) + " blocks");
+  }
+
+ private:
+  std::chrono::steady_clock::time_point told_ = std::chrono::steady_clock::now();
+};
 
 }  // namespace
 
@@ -80,7 +95,7 @@ Result<void> Worker::open_volume(const sandbox::Sealed&) {
   TRY(device, disk::FileDevice::open(std::move(source), options_.window_offset, options_.window_size));
   device_ = std::move(device);
   options_.read_only |= device_->read_only();
-  TRY(opened, volume::Volume::open(*device_, options_));
+  TRY(opened, volume::Volume::open(*device_, options_, JournalProgress{}));
   volume_ = std::move(opened);
   return {};
 }

@@ -6,6 +6,7 @@
 
 #include "worker/disk/crash_rules.h"
 #include "worker/disk/home_writer.h"
+#include "worker/disk/journal_replay.h"
 
 namespace worker::disk {
 namespace {
@@ -78,7 +79,7 @@ Result<void> Journal::write_transaction(const Batch& batch) {
   const auto starts_here = [this] {
     super_.start = head_;
     super_.sequence = tid_;
-    return write_superblock();
+    return write_journal_superblock(log_, super_);
   };
   // A log that was empty is not looked into before it says where it starts; that it does without the commit block is no
   // harm, so the one flush is for both.
@@ -111,7 +112,7 @@ Result<void> Journal::empty() {
     super_.start = 0;
     super_.sequence = tid_;
     super_.head = head_;
-    TRY(write_superblock());
+    TRY(write_journal_superblock(log_, super_));
     return settle_superblock();
   }();
   if (!outcome.ok()) {
@@ -125,13 +126,6 @@ Result<void> Journal::empty() {
 
 Result<void> Journal::write_owed_home() { return write_home(device_, layout_.block_size, logged_.all()); }
 
-Result<void> Journal::write_superblock() {
-  std::vector<std::byte> block(layout_.block_size);
-  TRY(log_.read(0, block));
-  super_.encode(block);
-  return log_.write(0, block);
-}
-
 Result<void> Journal::settle_superblock() {
   TRY(device_.flush());
   durable_super_ = super_;
@@ -143,7 +137,7 @@ void Journal::abort(const Error&) {
   // The tail may have been moved in the cache of a device that has just failed to flush: only the one before is safe.
   super_ = durable_super_;
   super_.error = EIO;
-  if (write_superblock().ok()) (void)device_.flush();
+  if (write_journal_superblock(log_, super_).ok()) (void)device_.flush();
 }
 
 CommitTime Journal::next_commit_time() {

@@ -40,7 +40,6 @@ class Journal final : public Committer {
 
   Result<void> write_transaction(const Batch& batch);
   Result<void> write_owed_home();
-  Result<void> write_superblock();
   Result<void> settle_superblock();
   /// Leaves a mark in the journal superblock for the next mount, as far as that still goes.
   void abort(const Error& error);

@@ -37,16 +37,24 @@ Result<void> replay_journal(const JournalLog& log, const JournalScan& scan, Jour
   empty.head = scan.head < empty.end() ? scan.head : empty.first;
   empty.incompat &= ~kJournalFastCommit;
   TRY(write_journal_superblock(log, empty));
+  TRY(log.device().flush());
   super = empty;
   return {};
+}
+
+Result<JournalSuperblock> read_journal_superblock(const JournalLog& log) {
+  std::vector<std::byte> block(log.block_size());
+  TRY(log.read(0, block));
+  TRY(super, JournalSuperblock::decode(block));
+  TRY(super.check(log.block_size(), log.blocks()));
+  return super;
 }
 
 Result<void> write_journal_superblock(const JournalLog& log, const JournalSuperblock& super) {
   std::vector<std::byte> block(log.block_size());
   TRY(log.read(0, block));
   super.encode(block);
-  TRY(log.write(0, block));
-  return log.device().flush();
+  return log.write(0, block);
 }
 
 }  // namespace worker::disk

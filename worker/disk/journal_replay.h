@@ -12,7 +12,10 @@ namespace worker::disk {
 Result<void> replay_journal(const JournalLog& log, const JournalScan& scan, JournalSuperblock& super,
                             const Progress& progress = {});
 
-/// Writes the fields of `super` into log block 0, and flushes.
+/// From log block 0. EUCLEAN and EOPNOTSUPP as of decode() and check().
+Result<JournalSuperblock> read_journal_superblock(const JournalLog& log);
+
+/// Writes the fields of `super` into log block 0. Not flushed.
 Result<void> write_journal_superblock(const JournalLog& log, const JournalSuperblock& super);
 
 }  // namespace worker::disk

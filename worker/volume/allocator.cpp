@@ -4,6 +4,7 @@
 #include "worker/volume/group_bitmaps.h"
 #include "worker/volume/inode_allocator.h"
 #include "worker/volume/library_hooks.h"
+#include "worker/volume/superblock.h"
 #include "worker/volume/volume.h"
 
 namespace worker::volume {
@@ -12,8 +13,6 @@ struct Allocator::State {
   explicit State(Volume& owner)
       : volume{owner}, bitmaps{owner}, blocks{owner, bitmaps}, inodes{owner, bitmaps}, hooks{owner, bitmaps, blocks} {}
 
-  void count_free_space();
-
   Volume& volume;
   GroupBitmaps bitmaps;
   BlockAllocator blocks;
@@ -21,26 +20,14 @@ struct Allocator::State {
   LibraryHooks hooks;
 };
 
-/// The superblock's counts are only as fresh as the last clean unmount, and kernel ext4 does not journal them; the
-/// descriptors' were written with the bitmaps.
-void Allocator::State::count_free_space() {
-  ext2_filsys fs = volume.fs();
-  std::uint64_t free_blocks = 0, free_inodes = 0;
-  for (dgrp_t group = 0; group < fs->group_desc_count; ++group) {
-    free_blocks += ext2fs_bg_free_blocks_count(fs, group);
-    free_inodes += ext2fs_bg_free_inodes_count(fs, group);
-  }
-  ext2fs_free_blocks_count_set(fs->super, free_blocks);
-  fs->super->s_free_inodes_count = static_cast<__u32>(free_inodes);
-}
-
 Allocator::Allocator(Volume& volume) : state_{std::make_unique<State>(volume)} {}
 
 Allocator::~Allocator() = default;
 
 Result<void> Allocator::install_hooks() {
   TRY(state_->hooks.install());
-  state_->count_free_space();
+  // The superblock's counts are only as fresh as the last clean unmount, and kernel ext4 does not journal them.
+  state_->volume.superblock().count_free_space();
   return {};
 }
 

@@ -4,6 +4,8 @@
 
 #include "protocol/log.h"
 #include "worker/disk/journal.h"
+#include "worker/disk/journal_replay.h"
+#include "worker/volume/journal_recovery.h"
 #include "worker/volume/superblock.h"
 #include "worker/volume/volume.h"
 
@@ -94,6 +96,22 @@ Result<void> Volume::commit_through(disk::Committer& committer) {
   const std::lock_guard lock{mutator_};
   committer_ = &committer;
   return {};
+}
+
+bool Volume::journaled() const noexcept { return can_write_ && has_journal() && fs_->super->s_journal_inum != 0; }
+
+Result<void> Volume::enter_journal() {
+  if (!journal_) {
+    TRY(log, inspect([this] { return open_journal_log(*this); }));
+    TRY(super, disk::read_journal_superblock(log));
+    TRY(journal, disk::Journal::open(device_, std::move(log), super,
+                                     {.wide = ext2fs_has_feature_64bit(fs_->super) != 0,
+                                      .checksums = ext2fs_has_feature_metadata_csum(fs_->super) != 0},
+                                     logged_));
+    journal_ = std::move(journal);
+    bound_operations(std::min(most_blocks_per_operation(), journal_->most_blocks() / 8));
+  }
+  return between_commits([this] { return commit_through(*journal_); });
 }
 
 Result<void> Volume::leave_journal() {

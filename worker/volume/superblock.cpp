@@ -131,6 +131,16 @@ Result<void> Superblock::check_group(std::uint32_t group) {
   return {};
 }
 
+void Superblock::count_free_space() noexcept {
+  std::uint64_t clusters = 0, inodes = 0;
+  for (dgrp_t group = 0; group < fs_->group_desc_count; ++group) {
+    clusters += ext2fs_bg_free_blocks_count(fs_, group);
+    inodes += ext2fs_bg_free_inodes_count(fs_, group);
+  }
+  ext2fs_free_blocks_count_set(fs_->super, EXT2FS_C2B(fs_, clusters));
+  super().s_free_inodes_count = static_cast<__u32>(inodes);
+}
+
 bool Superblock::marked_valid() const noexcept { return (super().s_state & EXT2_VALID_FS) != 0; }
 
 void Superblock::mark_in_use(bool journaled) {

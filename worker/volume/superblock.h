@@ -36,6 +36,10 @@ class Superblock {
   /// good.
   Result<void> check_group(std::uint32_t group);
 
+  /// Makes the counts of free blocks and inodes the sums of those of the groups: they are only as fresh as the last
+  /// clean unmount, those of the descriptors were written with the bitmaps. Grows with the number of groups.
+  void count_free_space() noexcept;
+
   bool marked_valid() const noexcept;
   /// Was mounted: counted, mount time now, its orphan file worth a look. With a journal a crash needs a recovery, without
   /// one VALID is gone until closed.

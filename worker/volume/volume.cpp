@@ -5,6 +5,7 @@
 
 #include "worker/disk/journal.h"
 #include "worker/disk/io_manager.h"
+#include "worker/volume/journal_recovery.h"
 #include "worker/volume/superblock.h"
 
 namespace worker::volume {
@@ -12,13 +13,6 @@ namespace {
 
 constexpr std::size_t kCacheBytes = std::size_t{32} << 20;
 constexpr disk::ByteOffset kSuperOffset = 1024;
-
-/// Numbers in the journal are big-endian.
-std::uint32_t big_endian(const std::vector<std::byte>& block, std::size_t offset) {
-  std::uint32_t value = 0;
-  for (std::size_t i = 0; i < sizeof value; ++i) value = value << 8 | std::to_integer<std::uint32_t>(block[offset + i]);
-  return value;
-}
 
 ErrorPolicy policy(const MountOptions& options, const ext2_super_block& super) {
   if (options.errors != ErrorPolicy::from_superblock) return options.errors;
@@ -41,8 +35,20 @@ bool consistent(const ext2_filsys fs) {
 
 }  // namespace
 
-Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const MountOptions& options) {
-  std::unique_ptr<Volume> volume{new Volume{device, options}};
+Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const MountOptions& options,
+                                             disk::Progress progress) {
+  TRY(volume, open_on(device, options, nullptr));
+  if (options.no_recovery) return volume;
+  TRY(recovery, JournalRecovery::find(*volume, std::move(progress)));
+  if (recovery == nullptr) return volume;
+  volume.reset();
+  disk::BlockDevice& replayed = recovery->device();
+  return open_on(replayed, options, std::move(recovery));
+}
+
+Result<std::unique_ptr<Volume>> Volume::open_on(disk::BlockDevice& device, const MountOptions& options,
+                                                std::unique_ptr<JournalRecovery> recovery) {
+  std::unique_ptr<Volume> volume{new Volume{device, options, std::move(recovery)}};
   ext2_super_block super{};
   TRY(volume->read_geometry(super));
   const FeatureVerdict verdict = judge_features(super);
@@ -53,7 +59,6 @@ Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const Mo
   if (options.read_only || !volume->can_write_) volume->gate_ = Gate::read_only;
   TRY(volume->open_library());
   volume->errors_ = policy(options, *volume->fs_->super);
-  if (!options.no_recovery) TRY(volume->check_journal());
   volume->collect_warnings();
   TRY(volume->make_parts());
   return volume;
@@ -89,56 +94,24 @@ Result<void> Volume::open_library() {
   }
   if (!consistent(fs_)) return errno_error(EUCLEAN, "the superblock's numbers contradict each other");
   superblock_ = std::make_unique<Superblock>(fs_, *cache_);
+  if (recovery_ != nullptr) {
+    recovery_->carry_over(*fs_->super);
+    superblock_->count_free_space();
+  }
   // The root's group serves every mount: what is wrong there is better said now.
   TRY(superblock_->check_group(0));
   if (can_write_) home_writer_ = std::make_unique<disk::HomeWriter>(device_, block_size_);
   committer_ = home_writer_.get();
-  return {};
-}
-
-Result<void> Volume::check_journal() {
-  static constexpr char kAdvice[] =
-      "the journal holds changes that are not in place yet (run e2fsck, or mount with norecovery)";
-  if (ext2fs_has_feature_journal_needs_recovery(fs_->super)) return errno_error(EUCLEAN, kAdvice);
-  if (!has_journal() || fs_->super->s_journal_inum == 0) return {};
-
-  constexpr std::uint32_t kMagic = 0xC03B3998;
-  constexpr std::size_t kStart = 0x1C;  // s_start: 0 says that the log is empty
-  ext2_inode inode{};
-  TRY_EXT2(ext2fs_read_inode(fs_, fs_->super->s_journal_inum, &inode));
-  blk64_t home = 0;
-  TRY_EXT2(ext2fs_bmap2(fs_, fs_->super->s_journal_inum, &inode, nullptr, 0, 0, nullptr, &home));
-  if (home == 0) return errno_error(EUCLEAN, "the journal has no superblock");
-  TRY(contents, cache_->read(home));
-  if (big_endian(*contents, 0) != kMagic) return errno_error(EUCLEAN, "the journal's superblock is damaged");
-  if (big_endian(*contents, kStart) != 0) return errno_error(EUCLEAN, kAdvice);
-  if (!can_write_) return {};
-
-  TRY(super, disk::JournalSuperblock::decode(*contents));
-  std::vector<disk::LogExtent> pieces;
-  for (disk::LogBlock at = 0; at < super.length; ++at) {
-    TRY_EXT2(ext2fs_bmap2(fs_, fs_->super->s_journal_inum, &inode, nullptr, 0, at, nullptr, &home));
-    if (!pieces.empty() && pieces.back().home + pieces.back().count == home)
-      ++pieces.back().count;
-    else
-      pieces.push_back({home, 1});
-  }
-  TRY(log, disk::JournalLog::open(device_, block_size_, std::move(pieces)));
-  TRY(journal, disk::Journal::open(device_, std::move(log), super,
-                                   {.wide = ext2fs_has_feature_64bit(fs_->super) != 0,
-                                    .checksums = ext2fs_has_feature_metadata_csum(fs_->super) != 0},
-                                   logged_));
-  journal_ = std::move(journal);
-  bound_operations(std::min(most_blocks_per_operation_, journal_->most_blocks() / 8));
   cache_->read_through(logged_);
   return {};
 }
 
 void Volume::collect_warnings() {
-  cleanly_unmounted_ = superblock_->marked_valid() && !superblock_->has_errors();
+  const bool dirty_log = recovery_ != nullptr && recovery_->has_changes();
+  cleanly_unmounted_ = superblock_->marked_valid() && !superblock_->has_errors() && !dirty_log;
   if (superblock_->has_errors())
     warnings_.push_back("errors were found on the volume before; run e2fsck");
-  else if (!cleanly_unmounted_)
+  else if (!superblock_->marked_valid())
     warnings_.push_back("the volume was not cleanly unmounted; run e2fsck");
   if (!options_.read_only && !read_only_reason_.empty()) warnings_.push_back("mounted read-only: " + read_only_reason_);
 }
@@ -215,16 +188,18 @@ Result<void> Volume::start_writing() {
 }
 
 Result<void> Volume::begin_writing() {
+  if (recovery_ != nullptr) TRY(recovery_->replay());
   {
     const std::lock_guard lock{mutator_};
     starter_ = std::this_thread::get_id();
     set_gate(Gate::starting);
-    superblock_->mark_in_use(journal_ != nullptr);
+    superblock_->mark_in_use(journaled());
   }
   // Nothing else may reach the volume before this mark has: a crash must not leave changes on what looks clean, nor a
   // log that nobody looks into.
   TRY(sync());
-  if (journal_) TRY(between_commits([this] { return commit_through(*journal_); }));
+  if (recovery_ != nullptr) TRY(recovery_->forget_error());
+  if (journaled()) TRY(enter_journal());
   // What cannot be freed stays on the list for e2fsck; it is no reason to refuse the mount.
   (void)clean_up_orphans();
   const std::lock_guard lock{mutator_};

@@ -16,6 +16,7 @@
 #include "worker/disk/ext2_errors.h"
 #include "worker/disk/ext2fs.h"
 #include "worker/disk/home_writer.h"
+#include "worker/disk/journal_scan.h"
 #include "worker/disk/logged_blocks.h"
 #include "worker/volume/features.h"
 #include "worker/volume/mount_options.h"
@@ -31,6 +32,7 @@ namespace worker::volume {
 class Allocator;
 class FileData;
 class Inodes;
+class JournalRecovery;
 class Names;
 class References;
 class Orphans;
@@ -48,13 +50,16 @@ class Xattrs;
 /// neither mutate() nor inspect() nor sync() may be called from inside mutate() or inspect().
 class Volume {
  public:
-  /// Opens and checks; writes nothing. Errors are one line for people: what cannot be served and why.
-  static Result<std::unique_ptr<Volume>> open(disk::BlockDevice& device, const MountOptions& options);
+  /// Opens and checks; writes nothing. Errors are one line for people: what cannot be served and why. Changes that the
+  /// journal holds are seen from the start (but not with norecovery); `progress` is told while they are looked for,
+  /// here, and put in place, in start_writing().
+  static Result<std::unique_ptr<Volume>> open(disk::BlockDevice& device, const MountOptions& options,
+                                              disk::Progress progress = {});
   /// Without close() before, what was not committed is lost and the volume stays marked as in use.
   ~Volume();
 
-  /// The mount is in place: from here on the volume may be written. Marks it as in use, durably, before anything else
-  /// is written; frees orphans. Does nothing but open the gate on a read-only volume.
+  /// The mount is in place: from here on the volume may be written. Replays the journal, marks the volume as in use,
+  /// durably, before anything else is written; frees orphans. Does nothing but open the gate on a read-only volume.
   Result<void> start_writing();
 
   /// Commits, marks the volume clean, flushes. Everything is durable on success. Mutations fail with EROFS afterwards.
@@ -149,12 +154,13 @@ class Volume {
     closed,     ///< EROFS
   };
 
-  Volume(disk::BlockDevice& device, const MountOptions& options);
+  Volume(disk::BlockDevice& device, const MountOptions& options, std::unique_ptr<JournalRecovery> recovery);
+  static Result<std::unique_ptr<Volume>> open_on(disk::BlockDevice& device, const MountOptions& options,
+                                                 std::unique_ptr<JournalRecovery> recovery);
 
   // Opening, in order.
   Result<void> read_geometry(ext2_super_block& super);
   Result<void> open_library();
-  Result<void> check_journal();
   void collect_warnings();
   Result<void> make_parts();
 
@@ -185,6 +191,10 @@ class Volume {
   /// Runs `work` while no commit runs and none starts. Without the mutator lock.
   Result<void> between_commits(const std::function<Result<void>()>& work);
   Result<void> commit_through(disk::Committer& committer);
+  /// True if a journal makes this volume's operations durable while it is written.
+  bool journaled() const noexcept;
+  /// From the next commit on all goes through the journal, whose log is empty.
+  Result<void> enter_journal();
   /// The log is empty and nothing is owed any more; the next commit goes home.
   Result<void> leave_journal();
   /// Waits, giving the lock away, until the running transaction has room for one more operation.
@@ -203,6 +213,7 @@ class Volume {
   bool worth_another_try(const Error& error);
   void limit_dirty();
 
+  std::unique_ptr<JournalRecovery> recovery_;  ///< null where there was none to do; may own what device_ is
   disk::BlockDevice& device_;
   MountOptions options_;
   std::uint32_t block_size_ = 0;

@@ -3,6 +3,7 @@
 #include "worker/volume/allocator.h"
 #include "worker/volume/file_data.h"
 #include "worker/volume/inodes.h"
+#include "worker/volume/journal_recovery.h"
 #include "worker/volume/names.h"
 #include "worker/volume/orphans.h"
 #include "worker/volume/references.h"
@@ -12,7 +13,8 @@
 
 namespace worker::volume {
 
-Volume::Volume(disk::BlockDevice& device, const MountOptions& options) : device_{device}, options_{options} {}
+Volume::Volume(disk::BlockDevice& device, const MountOptions& options, std::unique_ptr<JournalRecovery> recovery)
+    : recovery_{std::move(recovery)}, device_{device}, options_{options} {}
 
 Volume::~Volume() {
   if (fs_ != nullptr) ext2fs_free(fs_);

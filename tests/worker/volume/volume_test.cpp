@@ -149,41 +149,6 @@ TEST(Volume, any_single_damaged_word_of_the_superblock_is_refused_or_served_but_
     }
 }
 
-TEST(Volume, a_journal_with_changes_is_refused_unless_norecovery) {
-  const Image image;
-  auto bytes = FakeDevice::contents_of(image.path());
-  const std::string advice =
-      "the journal holds changes that are not in place yet (run e2fsck, or mount with norecovery)";
-  MountOptions no_recovery;
-  no_recovery.no_recovery = no_recovery.read_only = true;
-
-  const Image flagged;
-  flagged.debugfs("feature needs_recovery");
-  const std::string before = flagged.sha256();
-  for (const bool read_only : {false, true}) {
-    const auto device = flagged.open(read_only);
-    MountOptions options;
-    options.read_only = read_only;
-    EXPECT_EQ(refusal(*device, options), advice + ": Structure needs cleaning");
-    EXPECT_EQ(refusal(*device, no_recovery), "opened");
-  }
-  EXPECT_EQ(flagged.sha256(), before);
-
-  // The flag is clear, yet the log is not empty: s_start of the journal's own superblock.
-  std::size_t journal = 0;
-  for (std::size_t block = 0; block < bytes.size(); block += 1024)
-    if (bytes[block] == std::byte{0xC0} && bytes[block + 1] == std::byte{0x3B} && bytes[block + 7] == std::byte{4})
-      journal = block;
-  ASSERT_NE(journal, 0U);
-  bytes[journal + 0x1F] = std::byte{1};
-  FakeDevice dirty{bytes};
-  EXPECT_EQ(refusal(dirty), advice + ": Structure needs cleaning");
-  EXPECT_EQ(refusal(dirty, no_recovery), "opened");
-  bytes[journal] = std::byte{0};
-  FakeDevice damaged{bytes};
-  EXPECT_EQ(refusal(damaged), "the journal's superblock is damaged: Structure needs cleaning");
-}
-
 TEST(Volume, features_out_of_reach_are_refused_or_make_it_read_only_with_the_reason) {
   const Image image{"-t ext4 -O inline_data", "16M"};
   const std::string before = image.sha256();
