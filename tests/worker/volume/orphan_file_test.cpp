@@ -171,7 +171,7 @@ TEST_P(OrphanFileOn, of_a_killed_worker_is_emptied_by_e2fsck) {
   crash_after(image, [&](Volume& volume) {
     for (int i = 0; i < 10; ++i) make_orphan(volume, 100'000);
   });
-  const auto preened = tests::run("PATH=$PATH:/usr/sbin LC_ALL=C e2fsck -p " + image.path());
+  const auto preened = tests::run("PATH=$PATH:/usr/sbin LC_ALL=C e2fsck -fp " + image.path());
   EXPECT_EQ(preened.status, 1) << preened.output;
   EXPECT_NE(preened.output.find("orphan"), std::string::npos) << preened.output;
   EXPECT_EQ(preened.output.find("UNEXPECTED"), std::string::npos) << preened.output;

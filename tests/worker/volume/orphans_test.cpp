@@ -166,7 +166,6 @@ TEST(Orphans, of_a_killed_worker_are_freed_by_the_next_mount) {
     before = free_space(volume);
     for (int i = 0; i < 10; ++i) make_orphan(volume, 300'000);
   });
-  EXPECT_NE(image.header("First orphan inode"), "");
   WritableVolume volume{image};
   EXPECT_TRUE(chain(*volume).empty());
   EXPECT_EQ(free_space(*volume), before);
