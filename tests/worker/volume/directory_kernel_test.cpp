@@ -79,7 +79,21 @@ INSTANTIATE_TEST_SUITE_P(Layouts, WithTheKernel,
                                          Layout{"legacy_unsigned", "-t ext4 -b 1024", "64M", "legacy", true}),
                          [](const auto& layout) { return layout.param.name; });
 
-TEST(DirectoryWithTheKernel, more_than_65000_subdirectories_are_many) {
+std::optional<unsigned> index_levels(Volume& volume, InodeNumber directory) {
+  std::optional<unsigned> levels;
+  const auto read = volume.inspect([&]() -> Result<void> {
+    TRY(inode, volume.inodes().read(directory));
+    DirectoryBlocks blocks{volume, inode};
+    if (!blocks.indexed()) return {};
+    TRY(root, blocks.any(0));
+    levels = load_root_info(*root).levels;
+    return {};
+  });
+  EXPECT_TRUE(read.ok()) << read.error().message();
+  return levels;
+}
+
+TEST(DirectoryFromElsewhere, has_many_links_beyond_65000_subdirectories) {
   const tests::Image image{"-t ext4 -b 1024 -N 66000 -O dir_nlink,^has_journal", "128M"};
   if (::geteuid() != 0 || !in_kernel(image, "").empty()) GTEST_SKIP() << "the kernel cannot mount this image here";
   const auto links_of = [](Mounted& volume, InodeNumber inode) { return volume->inodes().attributes(inode)->links; };
@@ -123,6 +137,59 @@ TEST(DirectoryWithTheKernel, more_than_65000_subdirectories_are_many) {
   EXPECT_EQ(image.complaints(), "");
 }
 
+TEST(DirectoryFromElsewhere, is_continued_when_e2fsck_has_packed_it) {
+  for (const char* const options : {"-t ext4 -b 1024", "-t ext4 -b 4096", "-t ext4 -b 1024 -O ^metadata_csum"}) {
+    SCOPED_TRACE(options);
+    const tests::Image image{options, "32M"};
+    InodeNumber directory = 0, file = 0;
+    const std::string tail(60, 't');
+    for (const int names : {20, 1500}) {
+      {
+        Mounted volume{image};
+        directory = volume.names().create(kRootInode, "d" + std::to_string(names), new_directory())->inode;
+        file = volume.names().create(kRootInode, "file" + std::to_string(names), new_file())->inode;
+        for (int i = 0; i < 2 * names; ++i)
+          ASSERT_TRUE(volume.names().link(file, directory, std::to_string(i) + tail).ok());
+        for (int i = 0; i < names; ++i) ASSERT_TRUE(volume.names().unlink(directory, std::to_string(i) + tail).ok());
+        ASSERT_TRUE(volume.close());
+      }
+      EXPECT_LE(tests::run("e2fsck -fyD " + image.path()).status, 1);
+      Mounted volume{image};
+      EXPECT_EQ(listing(*volume, directory).size(), static_cast<std::size_t>(names));
+      for (int i = 0; i < names; ++i)
+        ASSERT_TRUE(volume.names().link(file, directory, std::to_string(i) + tail).ok()) << i;
+      for (int i = 0; i < 2 * names; ++i)
+        ASSERT_TRUE(volume.names().lookup(directory, std::to_string(i) + tail).ok()) << i;
+      ASSERT_TRUE(volume.close());
+      EXPECT_EQ(image.complaints(), "");
+    }
+  }
+}
+
+TEST(DirectoryFromElsewhere, stays_linear_when_it_was_made_so_beside_indexes) {
+  const tests::TemporaryDirectory source;
+  std::filesystem::create_directory(source.path() / "d");
+  for (int i = 0; i < 600; ++i)
+    std::ofstream{source.path() / "d" / ("file with a name of some length " + std::to_string(i))};
+  const tests::Image image{"-t ext4 -b 1024 -d " + source.path().string(), "16M"};
+  const auto name = [](int i) { return "file with a name of some length " + std::to_string(i); };
+  {
+    Mounted volume{image};
+    const InodeNumber directory = volume.names().lookup(kRootInode, "d")->inode;
+    ASSERT_EQ(index_levels(*volume, directory), std::nullopt);
+    EXPECT_EQ(listing(*volume, directory, 7).size(), 600U);
+    for (int i = 0; i < 600; ++i) {
+      ASSERT_TRUE(volume.names().create(directory, name(600 + i), new_file()).ok());
+      if (i % 2 == 0) ASSERT_TRUE(volume.names().unlink(directory, name(i)).ok());
+    }
+    EXPECT_EQ(listing(*volume, directory, 7).size(), 900U);
+    for (int i = 0; i < 1200; ++i)
+      EXPECT_EQ(error_of(volume.names().lookup(directory, name(i))), i < 600 && i % 2 == 0 ? ENOENT : 0) << i;
+    ASSERT_TRUE(volume.close());
+  }
+  EXPECT_EQ(image.complaints(), "");
+}
+
 /// A directory of `names` names that each end in `tail` bytes: as made by the kernel it has `levels` between the root
 /// and a leaf, none if it has no index.
 struct KernelMade {
@@ -133,20 +200,6 @@ struct KernelMade {
 
   friend std::ostream& operator<<(std::ostream& out, const KernelMade& made) { return out << made.layout; }
 };
-
-std::optional<unsigned> index_levels(Volume& volume, InodeNumber directory) {
-  std::optional<unsigned> levels;
-  const auto read = volume.inspect([&]() -> Result<void> {
-    TRY(inode, volume.inodes().read(directory));
-    DirectoryBlocks blocks{volume, inode};
-    if (!blocks.indexed()) return {};
-    TRY(root, blocks.any(0));
-    levels = load_root_info(*root).levels;
-    return {};
-  });
-  EXPECT_TRUE(read.ok()) << read.error().message();
-  return levels;
-}
 
 class WhatTheKernelMade : public testing::TestWithParam<KernelMade> {};
 
