@@ -22,17 +22,24 @@ def crashed(scratch, *options):
         run('cp', '--sparse=always', image, scratch / 'crashed.img')
     shutil.copyfile(scratch / 'crashed.img', scratch / 'reference.img')
     with scratch.kernel(scratch / 'reference.img') as point:
-        reference = snapshot(point)
-    expect(b'kept/49' in reference, 'the kernel has nothing to show')
-    return scratch / 'crashed.img', reference
+        reference = snapshot(point), space(point)
+    expect(b'kept/49' in reference[0], 'the kernel has nothing to show')
+    return scratch / 'crashed.img', *reference
+
+
+def space(point):
+    """Numbers of statfs(2) that a replay changes."""
+    numbers = os.statvfs(point)
+    return numbers.f_blocks, numbers.f_bfree, numbers.f_files, numbers.f_ffree
 
 
 def read_only_mounts_write_nothing(scratch):
-    image, reference = crashed(scratch)
+    image, reference, free = crashed(scratch)
     before = digest(image)
     with scratch.mounted(image, '-o', 'ro', where='a') as first, scratch.mounted(image, '-o', 'ro', where='b') as second:
         expect_same_tree(snapshot(first), reference)
         expect_same_tree(snapshot(second), reference)
+        expect(space(first) == free, f'free space: {space(first)}, the kernel says {free}')
     expect(digest(image) == before, 'a read-only mount has changed the image')
     with scratch.mounted(image, '-o', 'ro,norecovery') as point:
         expect(not os.path.exists(f'{point}/kept/49'), 'norecovery shows what is only in the journal')
@@ -41,8 +48,9 @@ def read_only_mounts_write_nothing(scratch):
 
 def a_mount_that_writes_replays(scratch):
     for options in ([], ['-b', '1024', '-O', '^metadata_csum,^64bit']):
-        image, reference = crashed(scratch, *options)
+        image, reference, free = crashed(scratch, *options)
         with scratch.mounted(image) as point:
+            expect(space(point) == free, f'free space: {space(point)}, the kernel says {free}')
             expect_same_tree(snapshot(point), reference)
             with open(f'{point}/kept/new', 'w') as file:
                 file.write('new')

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include "tests/support/fake_device.h"
 #include "tests/support/log_writer.h"
@@ -317,6 +319,40 @@ TEST(ReplayedDevice, reads_as_after_the_replay_at_any_place_and_length_and_write
   Block back(1024);
   ASSERT_TRUE(view.read(logged * 1024, back).ok());
   EXPECT_EQ(back, Block(1024, std::byte{9}));
+}
+
+TEST(ReplayedDevice, threads_that_read_see_no_difference_when_it_is_replayed_and_the_log_used_anew) {
+  WrittenLog log{"-b 1024", 0, kJournal64Bit, 77};
+  std::vector<LogWriter::Write> many;
+  for (std::size_t i = 0; i < 200; ++i) many.push_back(log.put(i, 1));
+  log.writer.transaction(many);
+  log.writer.publish();
+  JournalSuperblock super = super_of(log.writer.log);
+  auto scan = scan_journal(log.writer.log, super, log.device.size() / 1024);
+  ASSERT_TRUE(scan.ok());
+  ReplayedDevice view{log.writer.log, *scan};
+
+  std::atomic<bool> stop = false;
+  std::atomic<unsigned> wrong = 0, reads = 0;
+  std::vector<std::thread> readers;
+  for (unsigned number = 0; number < 4; ++number)
+    readers.emplace_back([&, number] {
+      Block block(1024);
+      for (std::size_t i = number; !stop; i = (i + 7) % 200, ++reads) {
+        const bool good = view.read(log.blocks[i] * 1024, block).ok() && block == Block(1024, std::byte{1});
+        if (!good) ++wrong;
+      }
+    });
+  while (reads < 200) std::this_thread::yield();
+  ASSERT_TRUE(replay_journal(log.writer.log, view.scan(), super).ok());
+  view.pass_through();
+  for (LogBlock at = 1; at < super.length; ++at)
+    ASSERT_TRUE(log.writer.log.write(at, Block(1024, std::byte{0xDD})).ok());
+  const unsigned before = reads;
+  while (reads < before + 200) std::this_thread::yield();
+  stop = true;
+  for (auto& reader : readers) reader.join();
+  EXPECT_EQ(wrong, 0U);
 }
 
 TEST(ReplayedDevice, a_copy_that_changes_after_the_scan_is_not_believed) {
