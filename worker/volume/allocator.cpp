@@ -3,6 +3,7 @@
 #include "worker/volume/block_allocator.h"
 #include "worker/volume/group_bitmaps.h"
 #include "worker/volume/inode_allocator.h"
+#include "worker/volume/inodes.h"
 #include "worker/volume/library_hooks.h"
 #include "worker/volume/superblock.h"
 #include "worker/volume/volume.h"
@@ -38,13 +39,21 @@ BlockNumber Allocator::goal_for(InodeNumber inode) const {
   return bitmaps.first_block(group < bitmaps.groups() ? group : 0);
 }
 
-Result<BlockRange> Allocator::allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted, bool privileged) {
-  return state_->blocks.allocate(operation, goal, wanted, privileged);
+Claim Allocator::claim_of(const Inode& inode) const {
+  const ext2_super_block& super = *state_->volume.fs()->super;
+  const bool group = super.s_def_resgid != 0 && inode.gid() == super.s_def_resgid;
+  return inode.uid() == 0 || inode.uid() == super.s_def_resuid || group ? Claim::root : Claim::ordinary;
 }
 
-Result<BlockRange> Allocator::reserve(BlockNumber goal, std::uint64_t wanted, bool privileged) {
-  return state_->blocks.reserve(goal, wanted, privileged);
+std::uint64_t Allocator::available_blocks(Claim claim) const noexcept { return state_->blocks.available(claim); }
+
+std::uint64_t Allocator::kept_for_metadata() const noexcept { return state_->blocks.kept_for_metadata(); }
+
+Result<BlockRange> Allocator::allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted, Claim claim) {
+  return state_->blocks.allocate(operation, {.goal = goal, .wanted = wanted, .claim = claim});
 }
+
+Result<BlockRange> Allocator::reserve(const Wish& wish) { return state_->blocks.reserve(wish); }
 
 Result<void> Allocator::use_reserved(Operation& operation, BlockRange range) {
   return state_->blocks.use_reserved(operation, range);

@@ -9,10 +9,25 @@
 
 namespace worker::volume {
 
+struct Inode;
+
 /// A run of consecutive blocks of the volume.
 struct BlockRange {
   BlockNumber first = 0;
   std::uint64_t count = 0;
+};
+
+/// Who asks for blocks, and so how far down free space may be used: behind root's reserve, r_blocks, kernel ext4 keeps
+/// a second one for metadata of files whose data found room.
+enum class Claim : std::uint8_t { ordinary, root, metadata };
+
+/// What is wanted of a search for blocks.
+struct Wish {
+  BlockNumber goal = 0;
+  std::uint64_t wanted = 1;    ///< blocks
+  std::uint64_t expected = 0;  ///< so many will probably follow in the file, these included; 0: no more than these
+  bool continues = true;       ///< the goal lies behind the file's own last block, so that it may be in its own window
+  Claim claim = Claim::ordinary;
 };
 
 /// Allocates and frees blocks and inodes. The cached bitmap block is the bitmap: it is read and checked when its group
@@ -29,14 +44,22 @@ class Allocator {
   /// Where a file's first block should go: the inode's group, or the flex group's start.
   BlockNumber goal_for(InodeNumber inode) const;
 
+  /// What the data and names in `inode` may use: FUSE does not say who filled a page, so that the owner counts.
+  Claim claim_of(const Inode& inode) const;
+  /// Free blocks beyond what a claim has to leave.
+  std::uint64_t available_blocks(Claim claim) const noexcept;
+  /// Blocks that kernel ext4 keeps for metadata.
+  std::uint64_t kept_for_metadata() const noexcept;
+
   /// Up to `wanted` consecutive free blocks as near behind `goal` as can be had, at least one; marks them in use.
-  /// ENOSPC when none is left beyond the reserve, which only `privileged` may use.
-  Result<BlockRange> allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted, bool privileged = false);
+  /// ENOSPC when none is left beyond what the claim has to leave.
+  Result<BlockRange> allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted,
+                              Claim claim = Claim::ordinary);
 
   /// As allocate(), but only promised to the caller: nothing is marked on the volume until use_reserved(); give_back()
   /// drops the promise. Lets file data be written before the operation that makes it reachable. Needs the mutator lock,
   /// no operation.
-  Result<BlockRange> reserve(BlockNumber goal, std::uint64_t wanted, bool privileged = false);
+  Result<BlockRange> reserve(const Wish& wish);
   Result<void> use_reserved(Operation& operation, BlockRange range);
   void give_back(BlockRange range);
 

@@ -37,25 +37,39 @@ std::vector<BlockAllocator::Part> BlockAllocator::parts_of(BlockRange range) con
   return parts;
 }
 
-Result<FoundRun> BlockAllocator::find(BlockNumber goal, std::uint64_t wanted, bool privileged) {
-  ext2_super_block* super = volume_.fs()->super;
-  const std::uint64_t reserved = privileged ? 0 : ext2fs_r_blocks_count(super);
-  const std::uint64_t available = free_blocks() - std::min(free_blocks(), reserved);
-  wanted = std::min({std::max<std::uint64_t>(wanted, 1), available, std::uint64_t{super->s_blocks_per_group}});
-  if (wanted == 0) return errno_error(ENOSPC);
-  if (auto found = search_.find(goal, static_cast<std::uint32_t>(wanted))) return *found;
+std::uint64_t BlockAllocator::kept_for_metadata() const noexcept {
+  constexpr std::uint64_t kMost = 4096;
+  ext2_filsys fs = volume_.fs();
+  // Extents split; the indirect blocks of a file can be counted beforehand.
+  if (!ext2fs_has_feature_extents(fs->super)) return 0;
+  const std::uint64_t clusters = ext2fs_blocks_count(fs->super) >> fs->cluster_ratio_bits;
+  return std::min(clusters / 50, kMost) << fs->cluster_ratio_bits;
+}
+
+std::uint64_t BlockAllocator::available(Claim claim) const noexcept {
+  const std::uint64_t free = free_blocks();
+  std::uint64_t kept = claim == Claim::metadata ? 0 : kept_for_metadata();
+  if (claim == Claim::ordinary) kept += ext2fs_r_blocks_count(volume_.fs()->super);
+  return free - std::min(free, kept);
+}
+
+Result<FoundRun> BlockAllocator::find(const Wish& wish) {
+  const std::uint64_t most = std::min<std::uint64_t>(available(wish.claim), volume_.fs()->super->s_blocks_per_group);
+  if (most == 0) return errno_error(ENOSPC);
+  Wish bounded = wish;
+  bounded.wanted = std::clamp<std::uint64_t>(wish.wanted, 1, most);
+  if (auto found = search_.find(bounded)) return *found;
   return errno_error(ENOSPC);
 }
 
-Result<BlockRange> BlockAllocator::allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted,
-                                            bool privileged, Counting counting) {
-  TRY(found, find(goal, wanted, privileged));
+Result<BlockRange> BlockAllocator::allocate(Operation& operation, const Wish& wish, Counting counting) {
+  TRY(found, find(wish));
   TRY(mark(operation, found.group, found.run, counting));
   return BlockRange{bitmaps_.first_block(found.group) + found.run.first, found.run.count};
 }
 
-Result<BlockRange> BlockAllocator::reserve(BlockNumber goal, std::uint64_t wanted, bool privileged) {
-  TRY(found, find(goal, wanted, privileged));
+Result<BlockRange> BlockAllocator::reserve(const Wish& wish) {
+  TRY(found, find(wish));
   held_.hold(found.group, found.run);
   promised_ += found.run.count;
   return BlockRange{bitmaps_.first_block(found.group) + found.run.first, found.run.count};

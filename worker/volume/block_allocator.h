@@ -19,9 +19,8 @@ class BlockAllocator {
  public:
   BlockAllocator(Volume& volume, GroupBitmaps& bitmaps);
 
-  Result<BlockRange> allocate(Operation& operation, BlockNumber goal, std::uint64_t wanted, bool privileged,
-                              Counting counting = Counting::ours);
-  Result<BlockRange> reserve(BlockNumber goal, std::uint64_t wanted, bool privileged);
+  Result<BlockRange> allocate(Operation& operation, const Wish& wish, Counting counting = Counting::ours);
+  Result<BlockRange> reserve(const Wish& wish);
   Result<void> use_reserved(Operation& operation, BlockRange range);
   void give_back(BlockRange range);
   /// Takes back an allocate() of this operation that was counted by nobody yet.
@@ -36,6 +35,8 @@ class BlockAllocator {
   const std::vector<BlockRange>& committing() const noexcept { return committing_; }
   bool has_pending_frees() const noexcept { return !freed_.empty() || !committing_.empty(); }
   std::uint64_t free_blocks() const noexcept;
+  std::uint64_t available(Claim claim) const noexcept;
+  std::uint64_t kept_for_metadata() const noexcept;
 
  private:
   struct Part {
@@ -44,7 +45,7 @@ class BlockAllocator {
   };
   std::vector<Part> parts_of(BlockRange range) const;
   bool in_volume(BlockRange range) const;
-  Result<FoundRun> find(BlockNumber goal, std::uint64_t wanted, bool privileged);
+  Result<FoundRun> find(const Wish& wish);
   Result<void> mark(Operation& operation, std::uint32_t group, BitRun run, Counting counting);
   Result<void> free_part(Operation& operation, const Part& part);
   void join(Operation& operation);

@@ -38,7 +38,8 @@ Result<LogicalBlock> fill_holes(Volume& volume, Operation& operation, Inode& nod
     }
     if (!budget.allows(kBlocksOfExtent + 2 * kBlocksOfGroup)) break;
     TRY(goal, mapping.goal(first));
-    TRY(range, volume.allocator().allocate(operation, goal, std::min(last, run[0].end()) - first));
+    Allocator& allocator = volume.allocator();
+    TRY(range, allocator.allocate(operation, goal, std::min(last, run[0].end()) - first, allocator.claim_of(node)));
     TRY(mapping.insert(operation, {first, range.first, range.count, RunState::unwritten}));
     first += range.count;
   }
@@ -84,7 +85,11 @@ Result<void> reserve_range(State& state, const Range& range) {
   const LogicalBlock last = state.blocks_for(range.last);
   LogicalBlock reached = state.block_of(range.first);
   TRY(needed, count_holes(state, range.inode, reached, last));
-  if (needed > volume.inspect([&] { return volume.allocator().free_blocks(); })) return errno_error(ENOSPC);
+  TRY(free, volume.inspect([&]() -> Result<std::uint64_t> {
+    TRY(node, volume.inodes().read(range.inode));
+    return volume.allocator().available_blocks(volume.allocator().claim_of(node));
+  }));
+  if (needed > free) return errno_error(ENOSPC);
   bool listed = false;  // by this call
   auto outcome = volume.mutate_in_steps([&](Operation& operation) -> Result<bool> {
     TRY(node, volume.inodes().read(range.inode));

@@ -20,6 +20,8 @@ constexpr std::size_t kRunsPerLook = 32;
 /// What a piece adds to the blocks that one operation touches: a group of its own, and its share of the leaves that all
 /// pieces of a write have in common.
 constexpr std::size_t kBlocksOfPiece = kBlocksOfGroup + 4;
+/// A file that is written from its end on will probably get so many times as long.
+constexpr std::uint64_t kGrowth = 4;
 /// Up to here a write that needs zeros around it is put together in memory, to be one device request.
 constexpr std::size_t kComposedWhole = 65536;
 
@@ -181,13 +183,18 @@ Result<BlockNumber> Writer::reserve(LogicalBlock logical, BlockNumber goal, std:
   const auto attempt = [&] {
     return volume_.inspect([&]() -> Result<BlockRange> {
       if (volume_.read_only()) return errno_error(EROFS);
-      BlockNumber near = goal;
-      if (near == 0) {
-        TRY(node, volume_.inodes().read(inode_));
-        TRY(found, FileMapping(volume_, node).goal(logical));
-        near = found;
+      TRY(node, volume_.inodes().read(inode_));
+      Allocator& allocator = volume_.allocator();
+      Wish wish{.goal = goal,
+                .wanted = wanted,
+                .expected = kGrowth * state_.blocks_for(end()),
+                .continues = goal != 0,
+                .claim = allocator.claim_of(node)};
+      if (goal == 0) {
+        TRY(near, FileMapping(volume_, node).goal(logical));
+        wish.goal = near;
       }
-      return volume_.allocator().reserve(near, wanted);
+      return allocator.reserve(wish);
     });
   };
   auto range = attempt();

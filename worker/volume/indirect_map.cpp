@@ -107,7 +107,7 @@ Result<void> IndirectMap::count_blocks(std::int64_t change) {
 }
 
 Result<std::uint32_t> IndirectMap::new_indirect_block(Operation& operation, BlockNumber goal) {
-  TRY(range, volume_.allocator().allocate(operation, goal, 1));
+  TRY(range, volume_.allocator().allocate(operation, goal, 1, Claim::metadata));
   if (range.first > UINT32_MAX) return errno_error(ENOSPC, "no block below 2^32");
   TRY(count_blocks(1));
   operation.create(range.first, disk::BlockKind::inode);

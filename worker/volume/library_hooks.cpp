@@ -36,7 +36,7 @@ Result<BlockRange> LibraryHooks::allocate(BlockNumber goal, std::uint64_t wanted
   Operation* operation = volume_.running_operation();
   if (!operation) return errno_error(EROFS);
   // Metadata may use the reserve: a write that found room for its data should not fail for a block of its extent tree.
-  return blocks_.allocate(*operation, goal, wanted, true, Counting::by_library);
+  return blocks_.allocate(*operation, {.goal = goal, .wanted = wanted, .claim = Claim::metadata}, Counting::by_library);
 }
 
 errcode_t LibraryHooks::get_block(ext2_filsys fs, blk64_t goal, blk64_t* found, blk_alloc_ctx*) noexcept {

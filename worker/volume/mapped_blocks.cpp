@@ -83,7 +83,8 @@ Result<std::span<std::byte>> MappedBlocks::append(Operation& operation, disk::Bl
   } else {
     goal = volume_.allocator().goal_for(inode_.number);
   }
-  TRY(range, volume_.allocator().allocate(operation, goal, 1));
+  Allocator& allocator = volume_.allocator();
+  TRY(range, allocator.allocate(operation, goal, 1, allocator.claim_of(inode_)));
   const Run run{.logical = block, .physical = range.first, .length = 1, .state = RunState::written};
   TRY(mapping.insert(operation, run));
   inode_.set_size((block + 1) * volume_.cache().block_size());

@@ -127,11 +127,7 @@ SpaceUsage Volume::space() {
   if (!options_.minix_df) usage.blocks -= std::min(usage.blocks, superblock_->overhead());
   usage.free_blocks = count_free_blocks();
 
-  // Beside root's share kernel ext4 keeps a few blocks for extents that split; numbers are to agree with its.
-  std::uint64_t kept = ext2fs_r_blocks_count(&super);
-  if (ext2fs_has_feature_extents(fs_->super))
-    kept += std::min<std::uint64_t>((ext2fs_blocks_count(&super) >> fs_->cluster_ratio_bits) / 50, 4096)
-            << fs_->cluster_ratio_bits;
+  const std::uint64_t kept = ext2fs_r_blocks_count(&super) + blocks_kept_for_metadata();
   usage.available_blocks = usage.free_blocks > kept ? usage.free_blocks - kept : 0;
   usage.inodes = super.s_inodes_count;
   usage.free_inodes = super.s_free_inodes_count;

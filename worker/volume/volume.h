@@ -170,6 +170,7 @@ class Volume {
   void parts_committed();
   bool commit_could_free_space();
   std::uint64_t count_free_blocks();
+  std::uint64_t blocks_kept_for_metadata();
   Result<void> clean_up_orphans();
   bool orphans_in_file();
   Result<void> release_orphans();

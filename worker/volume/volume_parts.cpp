@@ -44,6 +44,8 @@ std::uint64_t Volume::count_free_blocks() {
   return can_write_ ? allocator_->free_blocks() : ext2fs_free_blocks_count(fs_->super);
 }
 
+std::uint64_t Volume::blocks_kept_for_metadata() { return allocator_->kept_for_metadata(); }
+
 Result<void> Volume::clean_up_orphans() { return orphans_->clean_up(); }
 
 bool Volume::orphans_in_file() { return !orphans_->file_is_empty(); }
