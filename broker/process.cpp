@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 
 #include <charconv>
@@ -58,9 +59,19 @@ protocol::Result<protocol::UniqueFd> open_process(pid_t pid, std::uint64_t start
   return process;
 }
 
-bool wait_for_end(int pidfd, std::chrono::milliseconds timeout) {
-  pollfd wait{pidfd, POLLIN, 0};
+bool wait_until_readable(int descriptor, std::chrono::milliseconds timeout) {
+  pollfd wait{descriptor, POLLIN, 0};
   return ::poll(&wait, 1, static_cast<int>(timeout.count())) == 1;
+}
+
+protocol::Result<protocol::UniqueFd> block_interrupts() {
+  sigset_t interrupts;
+  ::sigemptyset(&interrupts);
+  for (const int number : {SIGINT, SIGTERM}) ::sigaddset(&interrupts, number);
+  if (::sigprocmask(SIG_BLOCK, &interrupts, nullptr) != 0) return protocol::last_error("sigprocmask");
+  protocol::UniqueFd descriptor{::signalfd(-1, &interrupts, SFD_CLOEXEC)};
+  if (!descriptor) return protocol::last_error("signalfd");
+  return descriptor;
 }
 
 ProgressWatch::ProgressWatch(pid_t pid, std::chrono::milliseconds patience) : pid_{pid}, patience_{patience} {}

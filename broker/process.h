@@ -18,8 +18,13 @@ std::uint64_t process_start_time(pid_t pid);
 /// A pidfd, checked to be of the process that started then. ESRCH: that one has ended.
 protocol::Result<protocol::UniqueFd> open_process(pid_t pid, std::uint64_t start_time);
 
-/// Waits until the process has ended; false if it has not within `timeout`.
-bool wait_for_end(int pidfd, std::chrono::milliseconds timeout);
+/// Waits until a descriptor can be read, a pidfd: until its process has ended. False if it cannot within `timeout`; -1
+/// never can.
+bool wait_until_readable(int descriptor, std::chrono::milliseconds timeout);
+
+/// INT and TERM, from now on blocked, as a descriptor that is readable once one has come: they act only where somebody
+/// looks, and no step is cut in two.
+protocol::Result<protocol::UniqueFd> block_interrupts();
 
 /// Tells a process that works from one that is stuck. Work is processor time, input and output; waiting for a disk
 /// counts for a while too, since a large flush is a single wait.

@@ -71,7 +71,7 @@ class UnmountCall {
 /// Waits for the kernel and the worker, each as long as the worker gets on. True if it had to be given up.
 bool wait_until_closed(const Target& target, UnmountCall& call, milliseconds patience) {
   ProgressWatch watch{target.state->state.worker_pid, patience};
-  while (!call.result() || !wait_for_end(target.worker.get(), milliseconds{0})) {
+  while (!call.result() || !wait_until_readable(target.worker.get(), milliseconds{0})) {
     if (call.result().value_or(0) != 0) return false;
     if (watch.stuck()) return true;
     // Held elsewhere, it is not being closed at all, and waiting for its end would be wrong.
@@ -103,12 +103,12 @@ Result<void> finish(const MountPlan& plan, const Target& target, UnmountCall& ca
   const std::string worker = "worker " + std::to_string(target.state->state.worker_pid);
   if (wait_until_closed(target, call, plan.timeout)) {
     ::syscall(SYS_pidfd_send_signal, target.worker.get(), SIGKILL, nullptr, 0);
-    const bool ended = wait_for_end(target.worker.get(), kAfterwards);
+    const bool ended = wait_until_readable(target.worker.get(), kAfterwards);
     return reason(worker + " made no progress for " + std::to_string(plan.timeout.count()) + " s and was killed" +
                   (ended ? "" : ", but does not end") + "; check the volume with e2fsck");
   }
   if (const int failure = call.result().value_or(0)) return errno_error(failure, "cannot unmount");
-  if (wait_for_end(target.worker.get(), milliseconds{0})) return outcome(target);
+  if (wait_until_readable(target.worker.get(), milliseconds{0})) return outcome(target);
   // umount(8) may well mean just this one of several mounts.
   if (plan.program != "fuservicemount") return {};
   const auto others = mounts_of(target.identity);

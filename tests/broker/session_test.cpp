@@ -384,5 +384,17 @@ TEST_F(SessionTest, interrupting_ends_it_with_exit_code_8) {
   EXPECT_EQ(outcome.exit_code, 8);
 }
 
+TEST_F(SessionTest, an_attached_mount_is_too_late_to_interrupt) {
+  interrupt_after = 100ms;
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.mount(kPrivateVersion);
+    worker.say(Ready{});
+    worker.hear();
+    std::this_thread::sleep_for(200ms);
+    worker.say(Serving{});
+  });
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.reason;
+}
+
 }  // namespace
 }  // namespace session_fixture

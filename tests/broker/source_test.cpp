@@ -208,8 +208,7 @@ TEST_F(SourceTest, a_mount_of_the_kernel_is_named_whatever_way_one_comes) {
 
 TEST_F(SourceTest, a_mount_of_ours_is_named_with_its_worker) {
   const std::string image = make_image("disk.img");
-  const auto source = open_now(plan(image, Writing::read_only));
-  ASSERT_TRUE(source.ok());
+  const ByteRange range = open_now(plan(image, Writing::read_only))->range;
   auto file = StateFile::claim();
   ASSERT_TRUE(file.ok());
   MountState state;
@@ -217,7 +216,7 @@ TEST_F(SourceTest, a_mount_of_ours_is_named_with_its_worker) {
   state.mount_point = "/some/where";
   state.worker_pid = ::getpid();
   state.worker_start_time = process_start_time(::getpid());
-  state.range = source->range;
+  state.range = range;
   ASSERT_TRUE(file->publish(state).ok());
 
   expect_busy(open_now(plan(image)),
@@ -233,6 +232,7 @@ TEST_F(SourceTest, a_claim_keeps_others_out_and_the_lock_goes_with_it) {
   ASSERT_TRUE(file.ok());
   const auto loop = attach_loop_device(*file, false);
   ASSERT_TRUE(loop.ok());
+  { const Source unlocked = std::move(*file); }
   auto source = open_now(plan(loop->path));
   ASSERT_TRUE(source.ok()) << source.error().message();
 

@@ -104,7 +104,7 @@ TEST_F(UnmountTest, returns_when_the_worker_of_a_plain_mount_has_ended) {
 
   EXPECT_EQ(unmount(), 0) << error_;
   EXPECT_EQ(error_, "");
-  EXPECT_TRUE(wait_for_end(process->get(), std::chrono::milliseconds{0}));
+  EXPECT_TRUE(wait_until_readable(process->get(), std::chrono::milliseconds{0}));
   EXPECT_FALSE(*is_mounted(state_.identity));
 }
 
