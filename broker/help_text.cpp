@@ -37,7 +37,7 @@ Exit status:
   1   wrong usage or no permission; with --check: there is none
   4   internal failure
   8   interrupted; everything was undone
-  32  the mount, unmount or remount failed
+  32  the mount, unmount or remount failed, or nobody knows that the image is complete
 )";
 
 /// What the worker honours; it has the last word on these.

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "protocol/result.h"
@@ -21,6 +22,12 @@ protocol::Result<protocol::UniqueFd> open_process(pid_t pid, std::uint64_t start
 /// Waits until a descriptor can be read, a pidfd: until its process has ended. False if it cannot within `timeout`; -1
 /// never can.
 bool wait_until_readable(int descriptor, std::chrono::milliseconds timeout);
+
+/// How a process ended, as waitpid() says it, for one that need not be our child: from the kernel's record behind the
+/// pidfd (Linux 6.15 and newer) or from the process while nobody has reaped it. Nothing if it lives or nobody knows.
+std::optional<int> exit_status(int pidfd, pid_t pid);
+/// "ended with code 3", "was killed by signal 9".
+std::string describe_end(int status);
 
 /// INT and TERM, from now on blocked, as a descriptor that is readable once one has come: they act only where somebody
 /// looks, and no step is cut in two.

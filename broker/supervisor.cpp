@@ -172,22 +172,19 @@ void Supervisor::kill_if_stuck() {
 int Supervisor::bury() {
   if (channel_ && !goodbye_) (void)read_channel();
   if (remains_.worker.log) (void)log_.drain(remains_.worker.log.get());
-  siginfo_t ended{};
-  std::string how = "ended";
-  if (remains_.worker.ours &&
-      ::waitid(P_PIDFD, static_cast<id_t>(remains_.worker.process.get()), &ended, WEXITED) == 0 && ended.si_pid != 0) {
-    const bool exited = ended.si_code == CLD_EXITED;
-    how = (exited ? "ended with code " : "was killed by signal ") + std::to_string(ended.si_status);
-  }
+  const int process = remains_.worker.process.get();
   const auto& state = remains_.state;
+  const auto status = exit_status(process, state.worker_pid);
+  siginfo_t ended{};
+  if (remains_.worker.ours) ::waitid(P_PIDFD, static_cast<id_t>(process), &ended, WEXITED);
   const bool abandoned = is_mounted(state.identity).ok() && *is_mounted(state.identity);
   const auto left = detach_everywhere(state.identity, MNT_DETACH);
 
   std::string outcome;
   if (killed_) {
     outcome = "the worker made no progress and was killed";
-  } else if (abandoned || (channel_ && !goodbye_)) {
-    outcome = "the worker " + how;
+  } else if (abandoned || (channel_ ? !goodbye_ : status.value_or(0) != 0)) {
+    outcome = "the worker " + (status ? describe_end(*status) : "ended");
   } else if (goodbye_ && *goodbye_ != 0) {
     outcome = "closing the volume failed";
   }

@@ -49,8 +49,11 @@ Result<Target> find_target(const MountPlan& plan) {
 /// umount2 in a process of its own: on fuseblk it waits for the worker, and that wait must not be ours.
 class UnmountCall {
  public:
-  UnmountCall(const std::string& path, int flags) : child_{::fork()} {
-    if (child_ == 0) ::_exit(::umount2(path.c_str(), flags | UMOUNT_NOFOLLOW) == 0 ? 0 : errno);
+  UnmountCall(const MountEntry& entry, int flags) : child_{::fork()} {
+    if (child_ == 0) {
+      const auto done = detach(entry, flags);
+      ::_exit(done ? 0 : done.error().code.value());
+    }
     if (child_ < 0) result_ = errno;
   }
   UnmountCall(const UnmountCall&) = delete;
@@ -82,21 +85,26 @@ bool wait_until_closed(const Target& target, UnmountCall& call, milliseconds pat
   return false;
 }
 
+constexpr const char* kUnseen = "unmounted, but nobody saw how its worker ended; check the volume with e2fsck";
+
 Error reason(std::string text) { return Error{{}, std::move(text)}; }
 
-/// How the supervisor saw the end. One that was killed leaves nothing to wait for.
+/// How the supervisor saw the end; without one, how the kernel did. Who knows neither does not know the volume whole.
 Result<void> outcome(const Target& target) {
+  const MountState& state = target.state->state;
   const auto deadline = std::chrono::steady_clock::now() + kAfterwards;
-  while (std::chrono::steady_clock::now() < deadline) {
+  do {
     const bool supervised = target.state->supervised();
     if (const auto said = target.state->outcome()) {
       if (said->empty()) return {};
       return reason(*said);
     }
-    if (!supervised) break;
+    const auto status = supervised ? std::nullopt : exit_status(target.worker.get(), state.worker_pid);
+    if (status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0) return {};
+    if (status) return reason("the worker " + describe_end(*status) + "; check the volume with e2fsck");
     std::this_thread::sleep_for(kLook);
-  }
-  return {};
+  } while (std::chrono::steady_clock::now() < deadline);
+  return reason(kUnseen);
 }
 
 Result<void> finish(const MountPlan& plan, const Target& target, UnmountCall& call) {
@@ -120,7 +128,7 @@ Result<void> finish(const MountPlan& plan, const Target& target, UnmountCall& ca
 Result<void> unmount(const MountPlan& plan) {
   TRY(target, find_target(plan));
   const int flags = (plan.lazy ? MNT_DETACH : 0) | (plan.force ? MNT_FORCE : 0);
-  UnmountCall call{target.entry.mount_point, flags};
+  UnmountCall call{target.entry, flags};
   if (target.state && target.worker && !plan.lazy) return finish(plan, target, call);
   // Nobody to wait for: only the call itself, and with -l not even that once the mount is out of sight.
   const auto deadline = std::chrono::steady_clock::now() + plan.timeout;
@@ -129,6 +137,8 @@ Result<void> unmount(const MountPlan& plan) {
     std::this_thread::sleep_for(kLook);
   }
   if (const int failure = call.result().value_or(0)) return errno_error(failure, "cannot unmount");
+  // What could be written had a worker, which has ended before us; -l promises nothing.
+  if (!plan.lazy && !target.entry.read_only()) return reason(kUnseen);
   return {};
 }
 
