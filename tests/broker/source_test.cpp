@@ -136,6 +136,23 @@ TEST_F(SourceTest, a_busy_source_is_waited_for) {
   release.join();
 }
 
+TEST_F(SourceTest, a_path_that_leads_elsewhere_by_the_time_it_is_free_changes_nothing) {
+  const std::string image = make_image("disk.img"), secret = make_image("secret.img"), link = path("link.img");
+  std::filesystem::create_symlink(image, link);
+  auto first = std::make_unique<Result<Source>>(open_now(plan(image)));
+  std::thread release{[&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    std::filesystem::remove(link);
+    std::filesystem::create_symlink(secret, link);
+    first.reset();
+  }};
+
+  const auto second = open_source(plan(link), std::chrono::steady_clock::now() + std::chrono::seconds{5});
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(second->path, image);
+  release.join();
+}
+
 TEST_F(SourceTest, a_loop_device_is_the_file_behind_it) {
   const std::string image = make_image("disk.img");
   auto file = open_now(plan(image, Writing::unsaid, {4096, 65536}));
