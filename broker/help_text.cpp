@@ -62,7 +62,10 @@ void add_words(std::string& text, std::string_view heading, Treatment wanted) {
   text += heading;
   for (const MountWord& word : mount_words())
     if (treatment(word.effect) == wanted)
-      add_word(text, std::string{word.name} + (word.takes == Takes::value ? "=" : ""));
+      for (std::string_view rest = word.names; !rest.empty();) {
+        const WordName name = next_name(rest);
+        add_word(text, std::string{name.text} + (name.takes == Takes::value ? "=" : ""));
+      }
 }
 
 }  // namespace
