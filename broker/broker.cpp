@@ -6,6 +6,7 @@
 
 #include "broker/mounting.h"
 #include "broker/privileges.h"
+#include "broker/process.h"
 #include "broker/supervisor.h"
 #include "protocol/log.h"
 
@@ -15,7 +16,8 @@ namespace {
 
 using protocol::Severity;
 
-constexpr int kInternalFailure = 4, kMountFailed = 32;
+constexpr int kInternalFailure = 4, kInterrupted = 8, kMountFailed = 32;
+const Error kInterruption{{}, "interrupted"};
 
 /// Severities up to this also go to standard error; set before there is anything to log. Syslog gets all.
 Severity loudest = Severity::critical;
@@ -45,20 +47,21 @@ int tell(const MountPlan& plan, const SessionOutcome& outcome, const std::string
   return 0;
 }
 
-SessionOutcome converse(asio::io_context& context, Session& session) {
+asio::awaitable<void> obey(asio::io_context& context, int interrupts, Session& session) {
+  co_await until_readable(context, interrupts);
+  session.interrupt();
+}
+
+SessionOutcome converse(asio::io_context& context, Session& session, int interrupts) {
   SessionOutcome outcome;
-  asio::signal_set interrupts{context, SIGINT, SIGTERM};
-  interrupts.async_wait([&session](const boost::system::error_code& cancelled, int) {
-    if (!cancelled) session.interrupt();
-  });
+  asio::co_spawn(context, obey(context, interrupts, session), asio::detached);
   std::exception_ptr failure;
   asio::co_spawn(context, session.run(), [&](std::exception_ptr thrown, SessionOutcome ended) {
     failure = thrown;
     outcome = std::move(ended);
-    interrupts.cancel();
+    context.stop();
   });
   context.run();
-  context.restart();
   if (failure) std::rethrow_exception(failure);
   return outcome;
 }
@@ -70,33 +73,34 @@ struct Standing {
 };
 
 /// The steps of a mount. On failure all is undone when this returns, and the line is printed.
-std::optional<Standing> mount(const MountPlan& plan, asio::io_context& context, int& exit_code) {
+std::optional<Standing> mount(const MountPlan& plan, int interrupts, int& exit_code) {
   const auto deadline = std::chrono::steady_clock::now() + plan.timeout;
   const auto failed = [&](const Error& error) {
-    exit_code = fail(plan, plan.source, error, kMountFailed);
+    exit_code = error.code == std::errc::interrupted ? fail(plan, plan.source, kInterruption, kInterrupted)
+                                            : fail(plan, plan.source, error, kMountFailed);
     return std::nullopt;
   };
-  Mounting mounting{plan};
+  Mounting mounting{plan, deadline, interrupts};
   if (auto ready = enter_stage(Stage::open); !ready) return failed(ready.error());
-  if (auto opened = mounting.open_everything(deadline); !opened) return failed(opened.error());
+  if (auto opened = mounting.open_everything(); !opened) return failed(opened.error());
   auto channel = mounting.start_worker();
   if (!channel) return failed(channel.error());
   if (auto ready = enter_stage(Stage::mount); !ready) return failed(ready.error());
 
+  asio::io_context context{1};
   Session session{
       context, std::move(*channel), mounting.grants(), {.message = plan.timeout, .overall = deadline}, mounting};
-  const auto outcome = converse(context, session);
+  const auto outcome = converse(context, session, interrupts);
   exit_code = tell(plan, outcome, mounting.source_warning());
   if (exit_code != 0) return std::nullopt;
-  auto remains = mounting.release(outcome);
-  if (!remains) return failed(remains.error());
-  Standing standing{std::move(*remains), {}};
+  Standing standing{mounting.release(), {}};
   if (outcome.version == protocol::kPrivateVersion) standing.channel = std::move(session).take_channel();
   return standing;
 }
 
-int supervise(Standing standing, asio::io_context& context) {
-  Supervisor supervisor{context, std::move(standing.remains), std::move(standing.channel)};
+int supervise(Standing standing, int interrupts) {
+  asio::io_context context{1};
+  Supervisor supervisor{context, std::move(standing.remains), std::move(standing.channel), interrupts};
   if (auto ready = enter_stage(Stage::supervise); !ready) {
     // The mount is better off without a supervisor than with one that could do anything.
     protocol::log(Severity::error, "no supervisor: " + ready.error().message());
@@ -118,18 +122,22 @@ void run_broker(const MountPlan& plan, Report& report) {
     if (plan.verbose) warn(plan, plan.source, note);
   }
   try {
-    asio::io_context context{1};
+    const auto interrupts = block_interrupts();
+    if (!interrupts) return report.mounted(fail(plan, plan.source, interrupts.error(), kInternalFailure));
     int exit_code = kInternalFailure;
-    auto standing = mount(plan, context, exit_code);
-    report.mounted(exit_code);
-    if (!standing) return;
+    auto standing = mount(plan, interrupts->get(), exit_code);
+    if (!standing) return report.mounted(exit_code);
+    // Too late to undo it: what stands is unmounted, as the supervisor does with every interrupt, and then reported.
+    const bool interrupted = readable(interrupts->get());
+    if (!interrupted) report.mounted(0);
     // A working directory keeps its file system busy.
     if (::chdir("/") != 0) protocol::log(Severity::warning, protocol::last_error("chdir").message());
-    if (!plan.foreground) {
+    if (!plan.foreground && !interrupted) {
       report.leave_caller();
       loudest = Severity{-1};
     }
-    report.ended(supervise(std::move(*standing), context));
+    const int ended = supervise(std::move(*standing), interrupts->get());
+    report.ended(interrupted ? fail(plan, plan.source, kInterruption, kInterrupted) : ended);
   } catch (const std::exception& exception) {
     report.mounted(fail(plan, plan.source, Error{{}, exception.what()}, kInternalFailure));
   }

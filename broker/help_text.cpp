@@ -37,7 +37,7 @@ Exit status:
   1   wrong usage or no permission; with --check: there is none
   4   internal failure
   8   interrupted; everything was undone
-  32  the mount, unmount or remount failed
+  32  the mount, unmount or remount failed, or nobody knows that the image is complete
 )";
 
 /// What the worker honours; it has the last word on these.
@@ -62,7 +62,10 @@ void add_words(std::string& text, std::string_view heading, Treatment wanted) {
   text += heading;
   for (const MountWord& word : mount_words())
     if (treatment(word.effect) == wanted)
-      add_word(text, std::string{word.name} + (word.takes == Takes::value ? "=" : ""));
+      for (std::string_view rest = word.names; !rest.empty();) {
+        const WordName name = next_name(rest);
+        add_word(text, std::string{name.text} + (name.takes == Takes::value ? "=" : ""));
+      }
 }
 
 }  // namespace

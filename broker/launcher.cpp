@@ -4,11 +4,15 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+
+#include "broker/process.h"
 
 namespace broker {
 
@@ -16,6 +20,7 @@ namespace {
 
 using protocol::UniqueFd;
 constexpr int kInternalFailure = 4, kInterrupted = 8;
+constexpr std::chrono::seconds kLateInterrupt{2};
 
 void write_code(int pipe, int exit_code) noexcept {
   const auto byte = static_cast<std::uint8_t>(exit_code);
@@ -23,10 +28,14 @@ void write_code(int pipe, int exit_code) noexcept {
   [[maybe_unused]] const auto written = ::write(pipe, &byte, 1);
 }
 
-/// Waits for one code from the broker; relays what the caller is told to do. If the broker is gone: whether because of
-/// that.
-int next_code(int pipe, int signals, pid_t broker) {
-  bool relayed = false;
+/// For what no broker has a line on standard error.
+int say(const char* reason, int exit_code) {
+  std::fprintf(stderr, "fuservicemount: %s\n", reason);
+  return exit_code;
+}
+
+/// Waits for one code from the broker; relays what the caller is told to do, and says whether there was something.
+int next_code(int pipe, int signals, pid_t broker, bool& relayed) {
   pollfd watched[] = {{pipe, POLLIN, 0}, {signals, POLLIN, 0}};
   while (true) {
     if (::poll(watched, 2, -1) < 0) continue;
@@ -34,7 +43,8 @@ int next_code(int pipe, int signals, pid_t broker) {
       relayed = ::kill(broker, SIGTERM) == 0;
     if (watched[0].revents == 0) continue;
     std::uint8_t code = 0;
-    return ::read(pipe, &code, 1) == 1 ? code : relayed ? kInterrupted : kInternalFailure;
+    if (::read(pipe, &code, 1) == 1) return code;
+    return say("the broker ended without a word", kInternalFailure);
   }
 }
 
@@ -57,20 +67,21 @@ int launch(bool foreground, const std::function<void(Report&)>& broker) {
     inherited.push_back(std::atoi(entry.path().filename().c_str()));
   // Without the one that listed them, whose number will be somebody else's.
   std::erase_if(inherited, [](int number) { return number <= 2 || ::fcntl(number, F_GETFD) < 0; });
-  sigset_t relayed, before;
-  ::sigemptyset(&relayed);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::sigaddset(&relayed, number);
-  ::sigprocmask(SIG_BLOCK, &relayed, &before);
+  sigset_t told, before;
+  ::sigemptyset(&told);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::sigaddset(&told, number);
+  ::sigprocmask(SIG_BLOCK, &told, &before);
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return kInternalFailure;
   UniqueFd reading{ends[0]}, writing{ends[1]};
-  UniqueFd signals{::signalfd(-1, &relayed, SFD_CLOEXEC)};
+  UniqueFd signals{::signalfd(-1, &told, SFD_CLOEXEC)};
   const pid_t child = ::fork();
   if (child < 0) return kInternalFailure;
   if (child == 0) {
     ::setsid();
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGHUP, SIG_IGN);
+    for (const int number : {SIGINT, SIGTERM}) ::sigaddset(&before, number);  // until block_interrupts() looks
     ::sigprocmask(SIG_SETMASK, &before, nullptr);
     reading.reset();
     signals.reset();
@@ -79,8 +90,15 @@ int launch(bool foreground, const std::function<void(Report&)>& broker) {
     ::_exit(0);
   }
   writing.reset();
-  int code = next_code(reading.get(), signals.get(), child);
-  if (foreground && code == 0) code = next_code(reading.get(), signals.get(), child);
+  bool relayed = false;
+  int code = next_code(reading.get(), signals.get(), child, relayed);
+  if (foreground) {
+    if (code == 0) code = next_code(reading.get(), signals.get(), child, relayed);
+  } else if (code == 0 && relayed) {
+    // It came too late to be a failure, but not for the supervisor, which unmounts unless somebody uses the mount.
+    const UniqueFd ending{static_cast<int>(::syscall(SYS_pidfd_open, child, 0U))};
+    if (wait_until_readable(ending.get(), kLateInterrupt)) code = say("interrupted", kInterrupted);
+  }
   if (code != 0) ::waitpid(child, nullptr, 0);  // everything is undone before the caller goes on
   ::sigprocmask(SIG_SETMASK, &before, nullptr);
   return code;

@@ -77,24 +77,6 @@ Result<struct statx> quiet_statx(int descriptor, unsigned mask) {
   return found;
 }
 
-/// Takes one mount away. "" if that was possible, else why not.
-std::string detach(const MountEntry& entry, int flags) {
-  // Without following a final link and, being O_PATH, without a request to the file system mounted there.
-  UniqueFd root{::open(entry.mount_point.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
-  if (!root) return last_error().message();
-  const auto top = quiet_statx(root.get(), STATX_MNT_ID);
-  if (!top) return top.error().message();
-  if (top->stx_mnt_id != entry.id) return "covered by another mount";
-  std::string path = descriptor_path(root.get());
-  if (!(flags & MNT_DETACH)) {
-    // An open root keeps a mount busy, so here the path has to do.
-    path = entry.mount_point;
-    flags |= UMOUNT_NOFOLLOW;
-    root.reset();
-  }
-  return ::umount2(path.c_str(), flags) == 0 ? "" : last_error().message();
-}
-
 std::string bdi_directory(const MountIdentity& identity, bool block) {
   return "/sys/class/bdi/" + std::to_string(::major(identity.device)) + ":" + std::to_string(::minor(identity.device)) +
          (block ? "-fuseblk" : "");
@@ -199,6 +181,26 @@ std::vector<MountEntry> mounts_of(const MountIdentity& identity) {
   return std::move(*table);
 }
 
+Result<void> detach(const MountEntry& entry, int flags) {
+  const auto slash = entry.mount_point.rfind('/');
+  const std::string name = entry.mount_point.substr(slash + 1);
+  const UniqueFd parent{
+      ::open(entry.mount_point.substr(0, slash + 1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  // Without following a final link and, being O_PATH, without a request to the file system mounted there.
+  UniqueFd root{::openat(parent.get(), name.empty() ? "." : name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
+  if (!root) return last_error();
+  TRY(top, quiet_statx(root.get(), STATX_MNT_ID));
+  if (top.stx_mnt_id != entry.id) return errno_error(EBUSY, "covered by another mount");
+  std::string path = descriptor_path(root.get());
+  if (!(flags & MNT_DETACH)) {
+    // An open root keeps a mount busy. Its name in the open parent is as good: nobody can rename a mount point.
+    path = descriptor_path(parent.get()) + "/" + name;
+    flags |= UMOUNT_NOFOLLOW;
+    root.reset();
+  }
+  return ::umount2(path.c_str(), flags) == 0 ? Result<void>{} : last_error();
+}
+
 std::vector<std::string> detach_everywhere(const MountIdentity& identity, int flags) {
   std::vector<std::string> left;
   // One that is covered by another of ours appears when that one is gone, so go on for as long as something moves.
@@ -206,9 +208,9 @@ std::vector<std::string> detach_everywhere(const MountIdentity& identity, int fl
     moved = false;
     left.clear();
     for (const MountEntry& entry : mounts_of(identity)) {
-      const std::string obstacle = detach(entry, flags);
-      if (!obstacle.empty()) left.push_back(entry.mount_point + ": " + obstacle);
-      moved = moved || obstacle.empty();
+      const auto detached = detach(entry, flags);
+      if (!detached) left.push_back(entry.mount_point + ": " + detached.error().message());
+      moved = moved || detached;
     }
   }
   return left;

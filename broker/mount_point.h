@@ -73,6 +73,9 @@ class FuseMount {
 /// Raises the readahead of the mount's backing device info to `kib`; best effort.
 void raise_readahead(const MountIdentity& identity, bool block, unsigned kib);
 
+/// Takes one mount away, exactly this one, wherever its path leads by now. EBUSY if another mount covers it.
+Result<void> detach(const MountEntry& entry, int flags);
+
 /// Takes away every mount of this identity's superblock that is reachable here, with umount2's `flags`; covered ones
 /// are named in the returned list and left. A superblock whose server lives is destroyed by this, which can wait for
 /// that server.

@@ -5,119 +5,93 @@
 namespace broker {
 namespace {
 
-constexpr std::string_view kAlways = "always so";
-constexpr std::string_view kLibrary = "a setting of the FUSE library; the worker chooses";
+using Plan = MountPlan;
+
+constexpr std::uint64_t bits(std::uint64_t attributes) { return attributes; }
 
 constexpr MountWord kWords[] = {
     {"ro", Effect::read_only},
     {"rw", Effect::read_write},
-    {"norecovery", Effect::no_recovery},
-    {"noload", Effect::no_recovery},
+    {"norecovery noload", Effect::no_recovery},
     {"remount", Effect::remount},
 
-    {"nosuid", Effect::set, Takes::nothing, MOUNT_ATTR_NOSUID},
-    {"suid", Effect::clear, Takes::nothing, MOUNT_ATTR_NOSUID},
-    {"nodev", Effect::set, Takes::nothing, MOUNT_ATTR_NODEV},
-    {"dev", Effect::clear, Takes::nothing, MOUNT_ATTR_NODEV},
     // mount(8) keeps `suid` and `dev` to itself, so there must be words that it passes on.
-    {"allow_suid", Effect::clear, Takes::nothing, MOUNT_ATTR_NOSUID},
-    {"allow_dev", Effect::clear, Takes::nothing, MOUNT_ATTR_NODEV},
-    {"noexec", Effect::set, Takes::nothing, MOUNT_ATTR_NOEXEC},
-    {"exec", Effect::clear, Takes::nothing, MOUNT_ATTR_NOEXEC},
-    {"nosymfollow", Effect::set, Takes::nothing, MOUNT_ATTR_NOSYMFOLLOW},
-    {"symfollow", Effect::clear, Takes::nothing, MOUNT_ATTR_NOSYMFOLLOW},
-    {"nodiratime", Effect::set, Takes::nothing, MOUNT_ATTR_NODIRATIME},
-    {"diratime", Effect::clear, Takes::nothing, MOUNT_ATTR_NODIRATIME},
-    {"noatime", Effect::set, Takes::nothing, MOUNT_ATTR_NOATIME},
-    {"strictatime", Effect::set, Takes::nothing, MOUNT_ATTR_STRICTATIME},
-    {"relatime", Effect::clear, Takes::nothing, MOUNT_ATTR__ATIME},
-    {"atime", Effect::clear, Takes::nothing, MOUNT_ATTR__ATIME},
-    {"nostrictatime", Effect::clear, Takes::nothing, MOUNT_ATTR__ATIME},
-    {"norelatime", Effect::no_effect, Takes::nothing, 0, "the kernel's default for access times stays"},
+    {"nosuid", Effect::set, bits(MOUNT_ATTR_NOSUID)},
+    {"suid allow_suid", Effect::clear, bits(MOUNT_ATTR_NOSUID)},
+    {"nodev", Effect::set, bits(MOUNT_ATTR_NODEV)},
+    {"dev allow_dev", Effect::clear, bits(MOUNT_ATTR_NODEV)},
+    {"noexec", Effect::set, bits(MOUNT_ATTR_NOEXEC)},
+    {"exec", Effect::clear, bits(MOUNT_ATTR_NOEXEC)},
+    {"nosymfollow", Effect::set, bits(MOUNT_ATTR_NOSYMFOLLOW)},
+    {"symfollow", Effect::clear, bits(MOUNT_ATTR_NOSYMFOLLOW)},
+    {"nodiratime", Effect::set, bits(MOUNT_ATTR_NODIRATIME)},
+    {"diratime", Effect::clear, bits(MOUNT_ATTR_NODIRATIME)},
+    {"noatime", Effect::set, bits(MOUNT_ATTR_NOATIME)},
+    {"strictatime", Effect::set, bits(MOUNT_ATTR_STRICTATIME)},
+    {"relatime atime nostrictatime", Effect::clear, bits(MOUNT_ATTR__ATIME)},
 
-    {"offset", Effect::offset, Takes::value},
-    {"sizelimit", Effect::size_limit, Takes::value},
-    {"loop", Effect::loop},
-    {"noloop", Effect::no_loop},
-    {"directio", Effect::direct_io},
-    {"nodirectio", Effect::buffered_io},
-    {"fsname", Effect::fsname, Takes::value},
-    {"subtype", Effect::subtype, Takes::value},
-    {"sync", Effect::synchronous},
-    {"async", Effect::asynchronous},
-    {"dirsync", Effect::directory_sync},
-    {"allow_other", Effect::allow_other},
-    {"kernel", Effect::replace, Takes::nothing, 0, "allow_other,default_permissions,suid,dev,acl"},
+    {"offset=", Effect::bytes, &Window::offset},
+    {"sizelimit=", Effect::bytes, &Window::length},
+    {"noloop", Effect::yes, &Plan::no_loop},
+    {"loop", Effect::no, &Plan::no_loop},
+    {"directio", Effect::yes, &Plan::direct_io},
+    {"nodirectio", Effect::no, &Plan::direct_io},
+    {"sync", Effect::yes, &Plan::synchronous},
+    {"async", Effect::no, &Plan::synchronous},
+    {"dirsync", Effect::yes, &Plan::directory_sync},
+    {"allow_other", Effect::yes, &Plan::allow_other},
+    {"fsname=", Effect::text, &Plan::fsname},
+    {"subtype=", Effect::text, &Plan::subtype},
+    {"kernel", Effect::replace, "allow_other,default_permissions,suid,dev,acl"},
 
-    {"default_permissions", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"auto_unmount", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"nonempty", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"use_ino", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"hard_remove", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"big_writes", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"large_read", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"splice_*", Effect::no_effect, Takes::nothing, 0, kLibrary},
-    {"kernel_cache", Effect::no_effect, Takes::nothing, 0, kLibrary},
-    {"auto_cache", Effect::no_effect, Takes::nothing, 0, kLibrary},
-    {"noforget", Effect::no_effect, Takes::nothing, 0, kLibrary},
-    {"clone_fd", Effect::no_effect, Takes::nothing, 0, kLibrary},
-    {"attr_timeout", Effect::no_effect, Takes::value, 0, kLibrary},
-    {"entry_timeout", Effect::no_effect, Takes::value, 0, kLibrary},
-    {"negative_timeout", Effect::no_effect, Takes::value, 0, kLibrary},
-    {"ac_attr_timeout", Effect::no_effect, Takes::value, 0, kLibrary},
-    {"max_read", Effect::no_effect, Takes::value, 0, kLibrary},
-    {"max_write", Effect::no_effect, Takes::value, 0, kLibrary},
-    {"blksize", Effect::no_effect, Takes::value, 0, kLibrary},
-    {"lockfile", Effect::refused, Takes::value, 0, "use --unmount, which returns when the image is complete"},
-    {"lazytime", Effect::no_effect, Takes::nothing, 0, "access times are written back with the inode anyway"},
-    {"nolazytime", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"iversion", Effect::no_effect, Takes::nothing, 0, "not visible through FUSE"},
-    {"noiversion", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"mand", Effect::no_effect, Takes::nothing, 0, "no longer in the kernel"},
-    {"nomand", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"silent", Effect::no_effect, Takes::nothing, 0, kAlways},
-    {"loud", Effect::no_effect, Takes::nothing, 0, kAlways},
+    {"default_permissions auto_unmount nonempty use_ino hard_remove big_writes large_read", Effect::no_effect, "always so"},
+    {"nolazytime noiversion nomand silent loud", Effect::no_effect, "always so"},
+    {"splice_* kernel_cache auto_cache noforget clone_fd", Effect::no_effect, "the FUSE library's; the worker chooses"},
+    {"attr_timeout= entry_timeout= negative_timeout= ac_attr_timeout= max_read= max_write= blksize=", Effect::no_effect,
+     "the FUSE library's; the worker chooses"},
+    {"norelatime", Effect::no_effect, "the kernel's default for access times stays"},
+    {"lazytime", Effect::no_effect, "access times are written back with the inode anyway"},
+    {"iversion", Effect::no_effect, "not visible through FUSE"},
+    {"mand", Effect::no_effect, "no longer in the kernel"},
     // mountinfo shows these, so mount(8) gives them back on a remount.
-    {"user_id", Effect::no_effect, Takes::value, 0, "follows from who mounts"},
-    {"group_id", Effect::no_effect, Takes::value, 0, "follows from who mounts"},
+    {"user_id= group_id=", Effect::no_effect, "follows from who mounts"},
 
-    {"defaults", Effect::bookkeeping},
-    {"auto", Effect::bookkeeping},
-    {"noauto", Effect::bookkeeping},
-    {"nofail", Effect::bookkeeping},
-    {"_netdev", Effect::bookkeeping},
-    {"_rnetdev", Effect::bookkeeping},
-    {"nouser", Effect::bookkeeping},
-    {"nousers", Effect::bookkeeping},
-    {"noowner", Effect::bookkeeping},
-    {"nogroup", Effect::bookkeeping},
-    {"user", Effect::implied, Takes::either, 0, "nosuid,nodev,noexec"},
-    {"users", Effect::implied, Takes::nothing, 0, "nosuid,nodev,noexec"},
-    {"owner", Effect::implied, Takes::nothing, 0, "nosuid,nodev"},
-    {"group", Effect::implied, Takes::nothing, 0, "nosuid,nodev"},
-    {"comment", Effect::bookkeeping, Takes::value},
-    {"helper", Effect::bookkeeping, Takes::value},
-    {"uhelper", Effect::bookkeeping, Takes::value},
-    {"X-*", Effect::bookkeeping, Takes::either},
-    {"x-*", Effect::bookkeeping, Takes::either},
+    {"defaults auto noauto nofail _netdev _rnetdev nouser nousers noowner nogroup", Effect::bookkeeping},
+    {"comment= helper= uhelper= X-*? x-*?", Effect::bookkeeping},
+    {"user? users", Effect::implied, "nosuid,nodev,noexec"},
+    {"owner group", Effect::implied, "nosuid,nodev"},
 
-    {"fd", Effect::refused, Takes::value, 0, "the FUSE descriptor is never taken from outside"},
-    {"rootmode", Effect::refused, Takes::value, 0, "follows from the mount point"},
-    {"allow_root", Effect::refused, Takes::nothing, 0, "permissions come from the volume; root is always allowed"},
-    {"drop_privileges", Effect::refused, Takes::nothing, 0, "the worker never has privileges"},
-    {"setuid", Effect::refused, Takes::value, 0, "the worker has an id of its own"},
+    {"fd=", Effect::refused, "the FUSE descriptor is never taken from outside"},
+    {"rootmode=", Effect::refused, "follows from the mount point"},
+    {"allow_root", Effect::refused, "permissions come from the volume; root is always allowed"},
+    {"drop_privileges", Effect::refused, "the worker never has privileges"},
+    {"setuid=", Effect::refused, "the worker has an id of its own"},
+    {"lockfile=", Effect::refused, "use --unmount, which returns when the image is complete"},
 };
 
 }  // namespace
 
 std::span<const MountWord> mount_words() { return kWords; }
 
-const MountWord* find_mount_word(std::string_view name) {
+WordName next_name(std::string_view& names) {
+  const auto end = names.find(' ');
+  WordName name{names.substr(0, end)};
+  names = end == names.npos ? std::string_view{} : names.substr(end + 1);
+  for (const auto& [mark, takes] : {std::pair{'=', Takes::value}, std::pair{'?', Takes::either}})
+    if (name.text.ends_with(mark)) name = {name.text.substr(0, name.text.size() - 1), takes};
+  return name;
+}
+
+std::optional<FoundWord> find_mount_word(std::string_view name) {
   for (const MountWord& word : kWords) {
-    const bool prefix = word.name.ends_with('*');
-    if (prefix ? name.starts_with(word.name.substr(0, word.name.size() - 1)) : name == word.name) return &word;
+    for (std::string_view rest = word.names; !rest.empty();) {
+      const WordName known = next_name(rest);
+      const bool prefix = known.text.ends_with('*');
+      if (prefix ? name.starts_with(known.text.substr(0, known.text.size() - 1)) : name == known.text)
+        return FoundWord{&word, known.takes};
+    }
   }
-  return nullptr;
+  return std::nullopt;
 }
 
 }  // namespace broker

@@ -24,6 +24,7 @@ using protocol::errno_error, protocol::last_error, protocol::log, protocol::Seve
 
 /// Spawned workers' ids outside their namespace: a range nobody is given by useradd or newuidmap's defaults.
 constexpr std::uint32_t kFirstWorkerId = 0x70000000;
+constexpr std::chrono::milliseconds kPollInterval{50};
 /// Requests become 1 MiB, FUSE's largest.
 constexpr unsigned kReadaheadKib = 1024;
 
@@ -57,16 +58,15 @@ Mounting::~Mounting() {
       log(Severity::error, "not detached: " + left);
   }
   mount_.reset();
+  if (source_) source_->slot.finish("the mount failed");
 }
 
-Result<void> Mounting::open_everything(protocol::Deadline deadline) {
+Result<void> Mounting::open_everything() {
   TRY(where, open_mount_point(plan_));
   if (served_by_our_worker(plan_) && !where.directory) return errno_error(ENOTDIR, "mount point " + where.path);
   where_ = std::move(where);
-  TRY(source, broker::open_source(plan_, deadline));
+  TRY(source, broker::open_source(plan_, deadline_, interrupt_));
   source_ = std::move(source);
-  TRY(state, StateFile::claim());
-  state_ = std::move(state);
   if (needs_loop(plan_, *source_)) {
     auto loop = attach_loop_device(*source_, plan_.direct_io);
     audit("loop device for " + protocol::escape(source_->path), loop ? Result<void>{} : Result<void>{loop.error()});
@@ -96,8 +96,13 @@ Result<protocol::Channel> Mounting::connect_service() {
       return errno_error(EPERM, name + " is not root's alone");
     if (socket && !S_ISSOCK(file.st_mode)) return errno_error(ENOTSOCK, name);
   }
-  protocol::Channel channel{UniqueFd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)}};
-  if (::connect(channel.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return last_error(path);
+  protocol::Channel channel{UniqueFd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)}};
+  while (::connect(channel.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    // Its backlog may be full.
+    if (errno != EAGAIN || std::chrono::steady_clock::now() >= deadline_) return last_error(path);
+    if (wait_until_readable(interrupt_, kPollInterval)) return errno_error(EINTR);
+  }
+  ::fcntl(channel.get(), F_SETFL, 0);
   ucred listener{};
   socklen_t size = sizeof listener;
   if (::getsockopt(channel.get(), SOL_SOCKET, SO_PEERCRED, &listener, &size) != 0) return last_error(path);
@@ -114,7 +119,7 @@ Result<protocol::Channel> Mounting::start_worker() {
   }
   if (!served_by_our_worker(plan_)) return errno_error(ENODEV, "no service for type " + protocol::escape(plan_.type));
   spawned_ = true;
-  const auto uid = kFirstWorkerId + state_->slot();
+  const auto uid = kFirstWorkerId + source_->slot.slot();
   auto worker = spawn_worker(plan_, uid);
   audit("worker spawned as uid " + std::to_string(uid), worker ? Result<void>{} : Result<void>{worker.error()});
   if (!worker) return worker.error();
@@ -210,7 +215,23 @@ Result<void> Mounting::finish_probe(bool answered) {
   return {};
 }
 
-Result<void> Mounting::attach() {
+Result<void> Mounting::attach(const SessionOutcome& so_far) {
+  state_.source = source_->path;
+  state_.mount_point = where_->path;
+  state_.type = plan_.type;
+  state_.read_only = so_far.specification.read_only;
+  state_.way = spawned_ ? "spawn" : "service";
+  if (!so_far.facts.journal.value.empty()) state_.journal = protocol::escape(so_far.facts.journal.value, 64);
+  if (loop_) state_.loop_device = loop_->path;
+  state_.block = block_;
+  state_.worker_pid = worker_->pid;
+  state_.supervisor_pid = ::getpid();
+  state_.worker_start_time = process_start_time(worker_->pid);
+  state_.identity = mount_->identity();
+  state_.range = source_->range;
+  state_.worker_uid = worker_->uid;
+  // First, so that nobody ever sees the mount and not whose it is.
+  TRY(source_->slot.publish(state_));
   auto done = mount_->attach(*where_);
   audit("mount attached to " + protocol::escape(where_->path), done);
   if (!done) return done;
@@ -219,24 +240,8 @@ Result<void> Mounting::attach() {
   return {};
 }
 
-Result<Mounting::Remains> Mounting::release(const SessionOutcome& outcome) {
-  MountState state;
-  state.source = source_->path;
-  state.mount_point = where_->path;
-  state.type = plan_.type;
-  state.read_only = outcome.specification.read_only;
-  state.way = spawned_ ? "spawn" : "service";
-  if (!outcome.facts.journal.value.empty()) state.journal = protocol::escape(outcome.facts.journal.value, 64);
-  if (loop_) state.loop_device = loop_->path;
-  state.block = block_;
-  state.worker_pid = worker_->pid;
-  state.supervisor_pid = ::getpid();
-  state.worker_start_time = process_start_time(worker_->pid);
-  state.identity = mount_->identity();
-  state.range = source_->range;
-  state.worker_uid = worker_->uid;
-  TRY(state_->publish(state));
-  Remains remains{std::move(state), std::move(*state_), std::move(*worker_), std::move(claim_)};
+Mounting::Remains Mounting::release() {
+  Remains remains{std::move(state_), std::move(source_->slot), std::move(*worker_), std::move(claim_)};
   worker_.reset();
   attached_ = false;
   loop_.reset();

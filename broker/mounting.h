@@ -14,14 +14,16 @@ namespace broker {
 /// killed first, because taking a mount away can wait for its server.
 class Mounting final : public MountActions {
  public:
-  explicit Mounting(const MountPlan& plan) : plan_{plan} {}
+  /// `deadline`: for waiting until others let go; `interrupt`: a descriptor that ends such waits when it is readable.
+  Mounting(const MountPlan& plan, protocol::Deadline deadline, int interrupt)
+      : plan_{plan}, deadline_{deadline}, interrupt_{interrupt} {}
   Mounting(const Mounting&) = delete;
   Mounting& operator=(const Mounting&) = delete;
   ~Mounting() override;
 
   /// Opens and claims all that the plan names: mount point, source, slot, loop device, FUSE device. No worker exists
   /// yet.
-  Result<void> open_everything(protocol::Deadline deadline);
+  Result<void> open_everything();
   /// Spawns the worker or connects to its service. The channel is the session's to own.
   Result<protocol::Channel> start_worker();
   Grants grants() const;
@@ -34,25 +36,27 @@ class Mounting final : public MountActions {
   Result<void> create_mount(MountSpecification& specification) override;
   Result<UniqueFd> start_probe() override;
   Result<void> finish_probe(bool answered) override;
-  Result<void> attach() override;
+  Result<void> attach(const SessionOutcome& so_far) override;
 
-  /// What the supervisor goes on with, the state published; every other descriptor is closed.
+  /// What the supervisor goes on with; every other descriptor is closed.
   struct Remains {
     MountState state;
     StateFile file;
     WorkerProcess worker;
     UniqueFd claim;  ///< on a block device whose mount is no claim; else none
   };
-  Result<Remains> release(const SessionOutcome& outcome);
+  Remains release();
   const std::string& source_warning() const noexcept { return source_->warning; }
 
  private:
   Result<protocol::Channel> connect_service();
 
   const MountPlan& plan_;
+  const protocol::Deadline deadline_;
+  const int interrupt_;
   std::optional<MountPoint> where_;
   std::optional<Source> source_;
-  std::optional<StateFile> state_;
+  MountState state_;
   std::optional<LoopDevice> loop_;
   std::optional<WorkerProcess> worker_;
   std::optional<FuseMount> mount_;

@@ -211,7 +211,7 @@ class Parser {
 
   Result<void> apply_word(std::string_view word, unsigned depth) {
     const auto equals = word.find('=');
-    const MountWord* known = find_mount_word(word.substr(0, equals));
+    const auto known = find_mount_word(word.substr(0, equals));
     if (!known) {
       plan_.worker_options.emplace_back(word);
       return {};
@@ -220,7 +220,7 @@ class Parser {
     if (known->takes == Takes::nothing && equals != word.npos) return refuse(quoted(word) + " takes no value");
     std::string_view value = equals == word.npos ? "" : word.substr(equals + 1);
     if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
-    return apply_effect(*known, word, value, depth);
+    return apply_effect(*known->word, word, value, depth);
   }
 
   Result<void> apply_effect(const MountWord& known, std::string_view word, std::string_view value, unsigned depth) {
@@ -239,72 +239,43 @@ class Parser {
         plan_.action = Action::remount;
         break;
       case Effect::set:
-        say(known.bits, known.bits);
-        break;
       case Effect::clear:
-        say(known.bits, 0);
+        say(std::get<std::uint64_t>(known.object), known.effect == Effect::set);
         break;
-      case Effect::offset:
-        return bytes(word, value, plan_.window.offset);
-      case Effect::size_limit:
-        return bytes(word, value, plan_.window.length);
-      case Effect::loop:
-        plan_.no_loop = false;
+      case Effect::bytes: {
+        const auto parsed = parse_bytes(value);
+        if (!parsed) return refuse(quoted(word) + ": not a number of bytes");
+        plan_.window.*std::get<std::uint64_t Window::*>(known.object) = *parsed;
         break;
-      case Effect::no_loop:
-        plan_.no_loop = true;
+      }
+      case Effect::yes:
+      case Effect::no:
+        plan_.*std::get<bool MountPlan::*>(known.object) = known.effect == Effect::yes;
         break;
-      case Effect::direct_io:
-        plan_.direct_io = true;
-        break;
-      case Effect::buffered_io:
-        plan_.direct_io = false;
-        break;
-      case Effect::fsname:
-        plan_.fsname = value;
-        break;
-      case Effect::subtype:
-        plan_.subtype = value;
-        break;
-      case Effect::synchronous:
-        plan_.synchronous = true;
-        break;
-      case Effect::asynchronous:
-        plan_.synchronous = false;
-        break;
-      case Effect::directory_sync:
-        plan_.directory_sync = true;
-        break;
-      case Effect::allow_other:
-        plan_.allow_other = true;
+      case Effect::text:
+        plan_.*std::get<std::string MountPlan::*>(known.object) = value;
         break;
       case Effect::replace:
       case Effect::implied:
         if (depth > 0 || (known.effect == Effect::implied && (form_ != kOwn || !value.empty()))) break;
-        return apply_list(known.text, depth + 1);
+        return apply_list(known.words(), depth + 1);
       case Effect::bookkeeping:
         break;
       case Effect::no_effect:
-        plan_.notes.push_back(std::string{word} + ": " + std::string{known.text});
+        plan_.notes.push_back(std::string{word} + ": " + std::string{known.words()});
         break;
       case Effect::refused:
-        return refuse(quoted(word) + " is refused: " + std::string{known.text});
+        return refuse(quoted(word) + " is refused: " + std::string{known.words()});
     }
     return {};
   }
 
   /// The access time settings share one field, so that naming one takes back the others.
-  void say(std::uint64_t bits, std::uint64_t value) {
+  void say(std::uint64_t bits, bool set) {
+    const std::uint64_t value = set ? bits : 0;
     if (bits & MOUNT_ATTR__ATIME) bits |= MOUNT_ATTR__ATIME;
     plan_.mount_attributes = (plan_.mount_attributes & ~bits) | value;
     plan_.attributes_said |= bits;
-  }
-
-  static Result<void> bytes(std::string_view word, std::string_view value, std::uint64_t& into) {
-    const auto parsed = parse_bytes(value);
-    if (!parsed) return refuse(quoted(word) + ": not a number of bytes");
-    into = *parsed;
-    return {};
   }
 
   Result<void> place_positionals() {

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "protocol/result.h"
@@ -18,8 +19,19 @@ std::uint64_t process_start_time(pid_t pid);
 /// A pidfd, checked to be of the process that started then. ESRCH: that one has ended.
 protocol::Result<protocol::UniqueFd> open_process(pid_t pid, std::uint64_t start_time);
 
-/// Waits until the process has ended; false if it has not within `timeout`.
-bool wait_for_end(int pidfd, std::chrono::milliseconds timeout);
+/// Waits until a descriptor can be read, a pidfd: until its process has ended. False if it cannot within `timeout`; -1
+/// never can.
+bool wait_until_readable(int descriptor, std::chrono::milliseconds timeout);
+
+/// How a process ended, as waitpid() says it, for one that need not be our child: from the kernel's record behind the
+/// pidfd (Linux 6.15 and newer) or from the process while nobody has reaped it. Nothing if it lives or nobody knows.
+std::optional<int> exit_status(int pidfd, pid_t pid);
+/// "ended with code 3", "was killed by signal 9".
+std::string describe_end(int status);
+
+/// INT and TERM, from now on blocked, as a descriptor that is readable once one has come: they act only where somebody
+/// looks, and no step is cut in two.
+protocol::Result<protocol::UniqueFd> block_interrupts();
 
 /// Tells a process that works from one that is stuck. Work is processor time, input and output; waiting for a disk
 /// counts for a while too, since a large flush is a single wait.

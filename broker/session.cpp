@@ -63,7 +63,7 @@ asio::awaitable<SessionOutcome> Session::run() {
   if (result) result = co_await converse();
   if (result && phases_.version() == protocol::kVersion1) {
     result = co_await probe();
-    if (result) result = actions_.attach();
+    if (result) result = attach();
   }
   outcome_.version = phases_.version();
   if (result) {
@@ -87,6 +87,7 @@ std::string Session::reason_for(const Error& error) const {
 }
 
 void Session::interrupt() {
+  if (attached_) return;
   interrupted_ = true;
   if (waiting_ != nullptr) waiting_->cancel();
 }
@@ -235,8 +236,14 @@ Result<void> Session::on(const protocol::Refusal& said) {
 }
 
 Result<void> Session::on(const protocol::Ready&) {
-  TRY(actions_.attach());
+  TRY(attach());
   return send(protocol::Attached{});
+}
+
+Result<void> Session::attach() {
+  TRY(actions_.attach(outcome_));
+  attached_ = true;
+  return {};
 }
 
 asio::awaitable<Result<void>> Session::probe() {

@@ -12,6 +12,16 @@
 
 namespace broker {
 
+/// How a session ended.
+struct SessionOutcome {
+  int exit_code = 32;  ///< 0: the worker serves
+  std::string reason;  ///< one line, foreign bytes escaped
+  std::uint16_t version = 0;
+  protocol::Facts facts;
+  MountSpecification specification;
+  std::vector<protocol::Note> notes;
+};
+
 /// The acts that a session decides on and that touch the kernel: a seam, so that sessions are tested without mounts.
 class MountActions {
  public:
@@ -31,22 +41,12 @@ class MountActions {
   /// Starts a process that asks the mount something, which it can only answer after FUSE_INIT. Its pidfd.
   virtual Result<UniqueFd> start_probe() = 0;
   virtual Result<void> finish_probe(bool answered) = 0;
-  virtual Result<void> attach() = 0;
+  virtual Result<void> attach(const SessionOutcome& so_far) = 0;
 };
 
 struct SessionLimits {
   std::chrono::milliseconds message{20'000};  ///< the longest silence
   protocol::Deadline overall = protocol::Deadline::max();
-};
-
-/// How a session ended.
-struct SessionOutcome {
-  int exit_code = 32;  ///< 0: the worker serves
-  std::string reason;  ///< one line, foreign bytes escaped
-  std::uint16_t version = 0;
-  protocol::Facts facts;
-  MountSpecification specification;
-  std::vector<protocol::Note> notes;
 };
 
 /// Speaks with one worker. Grants only what `grants` holds; any breach of the protocol ends it without an answer.
@@ -57,7 +57,8 @@ class Session {
 
   /// Runs until the worker serves or the mount has failed. The caller undoes what `actions` did after a failure.
   asio::awaitable<SessionOutcome> run();
-  /// Ends run() soon, with exit code 8.
+  /// Ends run() soon, with exit code 8. Once the mount is attached it is too late for that: the worker may have written,
+  /// and only an unmount leaves the volume whole.
   void interrupt();
   /// The connection, once run() has ended.
   protocol::Channel take_channel() && { return std::move(channel_); }
@@ -89,6 +90,7 @@ class Session {
   Result<void> on(const protocol::Ready&);
   Result<void> on(const protocol::Serving&) { return {}; }
 
+  Result<void> attach();
   template <typename Message>
   Result<void> send(const Message& message, int descriptor = -1, std::uint32_t error = 0);
   protocol::Deadline soon() const;
@@ -104,7 +106,7 @@ class Session {
   protocol::PhaseMachine phases_;
   SessionOutcome outcome_;
   std::string refused_;  ///< why the worker's last request was not granted; empty if it was
-  bool interrupted_ = false, source_given_ = false;
+  bool interrupted_ = false, attached_ = false, source_given_ = false;
 };
 
 }  // namespace broker

@@ -11,10 +11,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <thread>
 
 #include "broker/loop_device.h"
-#include "broker/state_file.h"
+#include "broker/process.h"
 
 namespace broker {
 namespace {
@@ -115,8 +114,8 @@ std::string words_of(bool read_only) { return read_only ? "read-only" : "read-wr
 std::string conflicting_user(const Source& source, bool& explained) {
   for (const MountState& state : living_mounts(Visibility::anywhere))
     if (state.range.overlaps(source.range) && !(state.read_only && source.read_only))
-      return "in use by the " + words_of(state.read_only) + " mount on " + state.mount_point + " (worker " +
-             std::to_string(state.worker_pid) + ")";
+      return "in use by the " + words_of(state.read_only) + " mount on " + state.mount_point + " (" +
+             (state.worker_pid ? "worker " + std::to_string(state.worker_pid) : "being made") + ")";
   const auto table = read_mount_table();
   dev_t seen = 0;
   for (const MountEntry& entry : table ? *table : std::vector<MountEntry>{}) {
@@ -162,6 +161,24 @@ Result<std::string> occupy(Source& source) {
   return std::string{};
 }
 
+/// Looks and publishes as one step, seen by all brokers. EBUSY names who is in the way.
+Result<Source> attempt(int resolved, const MountPlan& plan, StateFile& slot,
+                       std::chrono::steady_clock::time_point deadline, int interrupt) {
+  TRY(gate, StateFile::gate(deadline, interrupt));
+  TRY(source, open_resolved(resolved, plan.writing));
+  TRY(place_window(source, plan.window));
+  TRY(user, occupy(source));
+  if (!user.empty()) return errno_error(EBUSY, user);
+  MountState claim;
+  claim.source = source.path;
+  claim.mount_point = plan.mount_point;
+  claim.type = plan.type;
+  claim.read_only = source.read_only;
+  claim.range = source.range;
+  TRY(slot.publish(claim));
+  return source;
+}
+
 }  // namespace
 
 Result<UniqueFd> Source::reopen(bool direct) const {
@@ -182,21 +199,14 @@ Result<void> Source::claim() {
   return {};
 }
 
-Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline) {
+Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline, int interrupt) {
   TRY(resolved, resolve(plan.source));
+  TRY(slot, StateFile::claim());
   for (;;) {
-    auto source = open_resolved(resolved.get(), plan.writing);
-    std::string user = "in use";
-    if (source) {
-      TRY(place_window(*source, plan.window));
-      TRY(found, occupy(*source));
-      if (found.empty()) return source;
-      user = found;
-    } else if (source.error().code.value() != EBUSY) {
-      return source;
-    }
-    if (std::chrono::steady_clock::now() >= deadline) return errno_error(EBUSY, user);
-    std::this_thread::sleep_for(kPollInterval);
+    auto source = attempt(resolved.get(), plan, slot, deadline, interrupt);
+    if (source) source->slot = std::move(slot);
+    if (source || source.error().code.value() != EBUSY || std::chrono::steady_clock::now() >= deadline) return source;
+    if (wait_until_readable(interrupt, kPollInterval)) return errno_error(EINTR);
   }
 }
 

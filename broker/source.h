@@ -9,8 +9,7 @@
 #include <vector>
 
 #include "broker/byte_range.h"
-#include "broker/options.h"
-#include "protocol/unique_fd.h"
+#include "broker/state_file.h"
 
 namespace broker {
 
@@ -30,6 +29,7 @@ struct Source {
   ByteRange range;             ///< what other mounts are compared with
   std::vector<dev_t> through;  ///< the block devices, source included, between the source and `range`
   std::string warning;         ///< one line when it fell back to read-only
+  StateFile slot;              ///< where its use is published
 
   /// A second open file description of the same thing, with no lock of its own.
   Result<UniqueFd> reopen(bool direct) const;
@@ -39,9 +39,10 @@ struct Source {
   Result<void> claim();
 };
 
-/// Opens and locks the plan's source. Without an explicit `rw`, EPERM, EACCES and EROFS fall back to read-only. EBUSY
-/// is tried again until `deadline`; then the error's detail names the holder: a mount of ours (by its state file),
-/// another mount, or a loop device.
-Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline);
+/// Opens and locks the plan's source and publishes its use: of several who try at once, by whatever path or device node,
+/// one succeeds. Without an explicit `rw`, EPERM, EACCES and EROFS fall back to read-only. EBUSY is tried again until
+/// `deadline`; then the error's detail names the holder: a mount of ours (by its state file), another mount, or a loop
+/// device. EINTR once the descriptor `interrupt` is readable.
+Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline, int interrupt = -1);
 
 }  // namespace broker

@@ -94,7 +94,7 @@ std::string contents(int file) {
   return text;
 }
 
-/// A state file that only root can have written, whose worker lives.
+/// A state file that only root can have written, whose worker lives or whose broker is still at it.
 std::optional<OpenState> read_state(const std::filesystem::path& path) {
   OpenState found;
   if (path.extension() != ".mount" || !read_value(path.stem().native(), found.slot)) return std::nullopt;
@@ -103,9 +103,12 @@ std::optional<OpenState> read_state(const std::filesystem::path& path) {
   if (!found.file || ::fstat(found.file.get(), &owner) != 0 || owner.st_uid != 0 || (owner.st_mode & 022) != 0)
     return std::nullopt;
   auto state = decode_state(contents(found.file.get()));
-  if (!state || state->worker_start_time == 0 || process_start_time(state->worker_pid) != state->worker_start_time)
-    return std::nullopt;
+  if (!state) return std::nullopt;
   found.state = std::move(*state);
+  const pid_t worker = found.state.worker_pid;
+  const std::uint64_t started = found.state.worker_start_time;
+  const bool believed = worker == 0 ? found.supervised() : started != 0 && process_start_time(worker) == started;
+  if (!believed) return std::nullopt;
   return found;
 }
 
@@ -135,7 +138,7 @@ Result<StateFile> StateFile::claim() {
     struct flock lock = slot_lock(state.slot_);
     if (::fcntl(state.lock_.get(), F_OFD_SETLK, &lock) == 0) {
       // The mount of a supervisor that was killed may go on; then its slot, and so its worker's uid, is still in use.
-      if (read_state(slot_path(state.slot_))) {
+      if (const auto left = read_state(slot_path(state.slot_)); left && left->state.worker_pid != 0) {
         lock.l_type = F_UNLCK;
         ::fcntl(state.lock_.get(), F_OFD_SETLK, &lock);
         continue;
@@ -146,6 +149,19 @@ Result<StateFile> StateFile::claim() {
     if (errno != EAGAIN && errno != EACCES) return last_error(lock_path());
   }
   return protocol::errno_error(EUSERS, "too many mounts");
+}
+
+Result<UniqueFd> StateFile::gate(std::chrono::steady_clock::time_point deadline, int interrupt) {
+  UniqueFd gate{::open(lock_path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)};
+  if (!gate) return last_error(lock_path());
+  struct flock lock = slot_lock(kMostSlots);
+  while (::fcntl(gate.get(), F_OFD_SETLK, &lock) != 0) {
+    if (errno != EAGAIN && errno != EACCES) return last_error(lock_path());
+    if (std::chrono::steady_clock::now() >= deadline)
+      return protocol::errno_error(EBUSY, "in use: another mount is being made");
+    if (wait_until_readable(interrupt, std::chrono::milliseconds{2})) return protocol::errno_error(EINTR);
+  }
+  return gate;
 }
 
 Result<void> StateFile::publish(const MountState& state) {

@@ -3,13 +3,14 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "broker/byte_range.h"
 #include "broker/mount_point.h"
-#include "broker/source.h"
 
 namespace broker {
 
@@ -20,7 +21,8 @@ struct MountState {
   std::string mode = "classic", way = "spawn", journal = "none";
   std::string loop_device;                   ///< empty: none
   bool block = false;                        ///< fuseblk
-  pid_t worker_pid = 0, supervisor_pid = 0;  ///< as the broker's pid namespace sees them
+  /// As the broker's pid namespace sees them. A worker 0 is yet to come: the range is claimed for a mount being made.
+  pid_t worker_pid = 0, supervisor_pid = 0;
   std::uint64_t worker_start_time = 0;       ///< /proc/PID/stat field 22: tells a reused pid
   MountIdentity identity;
   ByteRange range;  ///< Source::range
@@ -35,6 +37,9 @@ std::string state_directory();
 class StateFile {
  public:
   static Result<StateFile> claim();
+  /// Held between looking for other users of a source and publishing one's own use, by one broker at a time. Waits for
+  /// the one who has it, until `deadline` (EBUSY) or until `interrupt` is readable (EINTR).
+  static Result<UniqueFd> gate(std::chrono::steady_clock::time_point deadline, int interrupt);
   unsigned slot() const noexcept { return slot_; }
   /// Replaces the contents atomically for readers.
   Result<void> publish(const MountState& state);
@@ -52,8 +57,8 @@ enum class Visibility : std::uint8_t {
   anywhere,  ///< also in others: the worker lives, which is enough to be in the way
 };
 
-/// Every state whose worker lives and whose mount exists. Needs no privilege. Malformed, foreign and stale files are
-/// passed over.
+/// Every state whose worker lives and whose mount exists, and for root those whose broker is still making the mount.
+/// Needs no privilege. Malformed, foreign and stale files are passed over.
 std::vector<MountState> living_mounts(Visibility visibility = Visibility::here);
 
 /// A mount's state file, open, so that its end can be read when the name has gone.
@@ -64,7 +69,7 @@ struct OpenState {
 
   /// What finish() wrote; nothing yet, or never.
   std::optional<std::string> outcome() const;
-  /// False once the supervisor, which would write the outcome, has gone. Needs root.
+  /// False once the broker or supervisor, which would write the outcome, has gone. Needs root.
   bool supervised() const;
 };
 /// The living mount with this s_dev and source, if there is one.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -20,14 +21,6 @@ using Stream = asio::posix::stream_descriptor;
 
 constexpr unsigned kLinesPerMinute = 200;
 constexpr std::size_t kLongestLine = 2048;
-
-/// Until something can be read, or will never be: whoever reads next will see.
-asio::awaitable<void> until_readable(asio::io_context& context, int descriptor) {
-  Stream stream{context, ::fcntl(descriptor, F_DUPFD_CLOEXEC, 3)};
-  boost::system::error_code failure;
-  do co_await stream.async_wait(Stream::wait_read, asio::redirect_error(asio::use_awaitable, failure));
-  while (!failure && !readable(descriptor));
-}
 
 UniqueFd mount_connections() {
   const UniqueFd context{::fsopen("fusectl", FSOPEN_CLOEXEC)};
@@ -63,10 +56,11 @@ bool WorkerLog::drain(int pipe) {
 }
 
 Supervisor::Supervisor(asio::io_context& context, Mounting::Remains remains, std::optional<protocol::Channel> channel,
-                       std::chrono::milliseconds patience)
+                       int interrupts, std::chrono::milliseconds patience)
     : context_{context},
       remains_{std::move(remains)},
       channel_{std::move(channel)},
+      interrupts_{interrupts},
       patience_{patience},
       log_{remains_.state.worker_pid},
       connections_{mount_connections()},
@@ -77,7 +71,7 @@ asio::awaitable<int> Supervisor::run() {
   asio::co_spawn(context_, watch_mounts(), asio::detached);
   asio::co_spawn(context_, watch_channel(), asio::detached);
   asio::co_spawn(context_, watch_log(), asio::detached);
-  asio::co_spawn(context_, watch_signals(), asio::detached);
+  asio::co_spawn(context_, watch_interrupts(), asio::detached);
   while (!worker_ended_) {
     kill_if_stuck();
     // While mounted nothing has to be done by the clock.
@@ -122,11 +116,11 @@ asio::awaitable<void> Supervisor::watch_log() {
   while (log_.drain(remains_.worker.log.get()));
 }
 
-asio::awaitable<void> Supervisor::watch_signals() {
-  ::signal(SIGINT, SIG_IGN);
-  asio::signal_set told{context_, SIGTERM};
+asio::awaitable<void> Supervisor::watch_interrupts() {
   while (true) {
-    co_await told.async_wait(asio::use_awaitable);
+    co_await until_readable(context_, interrupts_);
+    signalfd_siginfo told;
+    (void)!::read(interrupts_, &told, sizeof told);
     co_await unmount();
   }
 }
@@ -178,22 +172,19 @@ void Supervisor::kill_if_stuck() {
 int Supervisor::bury() {
   if (channel_ && !goodbye_) (void)read_channel();
   if (remains_.worker.log) (void)log_.drain(remains_.worker.log.get());
-  siginfo_t ended{};
-  std::string how = "ended";
-  if (remains_.worker.ours &&
-      ::waitid(P_PIDFD, static_cast<id_t>(remains_.worker.process.get()), &ended, WEXITED) == 0 && ended.si_pid != 0) {
-    const bool exited = ended.si_code == CLD_EXITED;
-    how = (exited ? "ended with code " : "was killed by signal ") + std::to_string(ended.si_status);
-  }
+  const int process = remains_.worker.process.get();
   const auto& state = remains_.state;
+  const auto status = exit_status(process, state.worker_pid);
+  siginfo_t ended{};
+  if (remains_.worker.ours) ::waitid(P_PIDFD, static_cast<id_t>(process), &ended, WEXITED);
   const bool abandoned = is_mounted(state.identity).ok() && *is_mounted(state.identity);
   const auto left = detach_everywhere(state.identity, MNT_DETACH);
 
   std::string outcome;
   if (killed_) {
     outcome = "the worker made no progress and was killed";
-  } else if (abandoned || (channel_ && !goodbye_)) {
-    outcome = "the worker " + how;
+  } else if (abandoned || (channel_ ? !goodbye_ : status.value_or(0) != 0)) {
+    outcome = "the worker " + (status ? describe_end(*status) : "ended");
   } else if (goodbye_ && *goodbye_ != 0) {
     outcome = "closing the volume failed";
   }

@@ -30,8 +30,9 @@ class WorkerLog {
 class Supervisor {
  public:
   /// `patience`: how long a worker may go without progress once its mount is gone.
+  /// `interrupts`: from block_interrupts(); each one that comes, or has come, unmounts.
   Supervisor(asio::io_context& context, Mounting::Remains remains, std::optional<protocol::Channel> channel,
-             std::chrono::milliseconds patience = std::chrono::seconds{30});
+             int interrupts, std::chrono::milliseconds patience = std::chrono::seconds{30});
 
   /// Until the worker has ended and the mount is gone. 0, or 32 if it did not end well.
   asio::awaitable<int> run();
@@ -41,7 +42,7 @@ class Supervisor {
   asio::awaitable<void> watch_mounts();
   asio::awaitable<void> watch_channel();
   asio::awaitable<void> watch_log();
-  asio::awaitable<void> watch_signals();
+  asio::awaitable<void> watch_interrupts();
   asio::awaitable<void> unmount();
 
   void wake() { alarm_.cancel(); }
@@ -53,6 +54,7 @@ class Supervisor {
   asio::io_context& context_;
   Mounting::Remains remains_;
   std::optional<protocol::Channel> channel_;
+  const int interrupts_;
   std::chrono::milliseconds patience_;
   WorkerLog log_;
   UniqueFd connections_;  ///< fusectl, mounted for nobody but us: how many requests wait for an answer

@@ -49,8 +49,11 @@ Result<Target> find_target(const MountPlan& plan) {
 /// umount2 in a process of its own: on fuseblk it waits for the worker, and that wait must not be ours.
 class UnmountCall {
  public:
-  UnmountCall(const std::string& path, int flags) : child_{::fork()} {
-    if (child_ == 0) ::_exit(::umount2(path.c_str(), flags | UMOUNT_NOFOLLOW) == 0 ? 0 : errno);
+  UnmountCall(const MountEntry& entry, int flags) : child_{::fork()} {
+    if (child_ == 0) {
+      const auto done = detach(entry, flags);
+      ::_exit(done ? 0 : done.error().code.value());
+    }
     if (child_ < 0) result_ = errno;
   }
   UnmountCall(const UnmountCall&) = delete;
@@ -71,7 +74,7 @@ class UnmountCall {
 /// Waits for the kernel and the worker, each as long as the worker gets on. True if it had to be given up.
 bool wait_until_closed(const Target& target, UnmountCall& call, milliseconds patience) {
   ProgressWatch watch{target.state->state.worker_pid, patience};
-  while (!call.result() || !wait_for_end(target.worker.get(), milliseconds{0})) {
+  while (!call.result() || !wait_until_readable(target.worker.get(), milliseconds{0})) {
     if (call.result().value_or(0) != 0) return false;
     if (watch.stuck()) return true;
     // Held elsewhere, it is not being closed at all, and waiting for its end would be wrong.
@@ -82,33 +85,38 @@ bool wait_until_closed(const Target& target, UnmountCall& call, milliseconds pat
   return false;
 }
 
+constexpr const char* kUnseen = "unmounted, but nobody saw how its worker ended; check the volume with e2fsck";
+
 Error reason(std::string text) { return Error{{}, std::move(text)}; }
 
-/// How the supervisor saw the end. One that was killed leaves nothing to wait for.
+/// How the supervisor saw the end; without one, how the kernel did. Who knows neither does not know the volume whole.
 Result<void> outcome(const Target& target) {
+  const MountState& state = target.state->state;
   const auto deadline = std::chrono::steady_clock::now() + kAfterwards;
-  while (std::chrono::steady_clock::now() < deadline) {
+  do {
     const bool supervised = target.state->supervised();
     if (const auto said = target.state->outcome()) {
       if (said->empty()) return {};
       return reason(*said);
     }
-    if (!supervised) break;
+    const auto status = supervised ? std::nullopt : exit_status(target.worker.get(), state.worker_pid);
+    if (status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0) return {};
+    if (status) return reason("the worker " + describe_end(*status) + "; check the volume with e2fsck");
     std::this_thread::sleep_for(kLook);
-  }
-  return {};
+  } while (std::chrono::steady_clock::now() < deadline);
+  return reason(kUnseen);
 }
 
 Result<void> finish(const MountPlan& plan, const Target& target, UnmountCall& call) {
   const std::string worker = "worker " + std::to_string(target.state->state.worker_pid);
   if (wait_until_closed(target, call, plan.timeout)) {
     ::syscall(SYS_pidfd_send_signal, target.worker.get(), SIGKILL, nullptr, 0);
-    const bool ended = wait_for_end(target.worker.get(), kAfterwards);
+    const bool ended = wait_until_readable(target.worker.get(), kAfterwards);
     return reason(worker + " made no progress for " + std::to_string(plan.timeout.count()) + " s and was killed" +
                   (ended ? "" : ", but does not end") + "; check the volume with e2fsck");
   }
   if (const int failure = call.result().value_or(0)) return errno_error(failure, "cannot unmount");
-  if (wait_for_end(target.worker.get(), milliseconds{0})) return outcome(target);
+  if (wait_until_readable(target.worker.get(), milliseconds{0})) return outcome(target);
   // umount(8) may well mean just this one of several mounts.
   if (plan.program != "fuservicemount") return {};
   const auto others = mounts_of(target.identity);
@@ -120,7 +128,7 @@ Result<void> finish(const MountPlan& plan, const Target& target, UnmountCall& ca
 Result<void> unmount(const MountPlan& plan) {
   TRY(target, find_target(plan));
   const int flags = (plan.lazy ? MNT_DETACH : 0) | (plan.force ? MNT_FORCE : 0);
-  UnmountCall call{target.entry.mount_point, flags};
+  UnmountCall call{target.entry, flags};
   if (target.state && target.worker && !plan.lazy) return finish(plan, target, call);
   // Nobody to wait for: only the call itself, and with -l not even that once the mount is out of sight.
   const auto deadline = std::chrono::steady_clock::now() + plan.timeout;
@@ -129,6 +137,8 @@ Result<void> unmount(const MountPlan& plan) {
     std::this_thread::sleep_for(kLook);
   }
   if (const int failure = call.result().value_or(0)) return errno_error(failure, "cannot unmount");
+  // What could be written had a worker, which has ended before us; -l promises nothing.
+  if (!plan.lazy && !target.entry.read_only()) return reason(kUnseen);
   return {};
 }
 

@@ -70,18 +70,41 @@ TEST(Launcher, signals_to_the_caller_reach_the_broker_as_term) {
   }
 }
 
-TEST(Launcher, a_broker_killed_by_a_relayed_signal_was_interrupted) {
-  const pid_t caller = ::fork();
-  if (caller == 0) {
-    ::_exit(launch(false, [](Report&) {
-      while (true) ::pause();
-    }));
+TEST(Launcher, a_signal_that_came_too_late_counts_if_the_broker_ends_because_of_it) {
+  for (const bool ends : {true, false}) {
+    const pid_t caller = ::fork();
+    if (caller == 0) {
+      ::_exit(launch(false, [=](Report& report) {
+        sigset_t awaited;
+        ::sigemptyset(&awaited);
+        ::sigaddset(&awaited, SIGTERM);
+        int told = 0;
+        ::sigwait(&awaited, &told);
+        report.mounted(0);
+        // The mount is in use: its supervisor stays, longer than the caller waits for it.
+        if (!ends) std::this_thread::sleep_for(3s);
+      }));
+    }
+    std::this_thread::sleep_for(100ms);
+    ::kill(caller, SIGINT);
+    int status = 0;
+    ::waitpid(caller, &status, 0);
+    EXPECT_EQ(WEXITSTATUS(status), ends ? 8 : 0);
   }
-  std::this_thread::sleep_for(100ms);
-  ::kill(caller, SIGINT);
-  int status = 0;
-  ::waitpid(caller, &status, 0);
-  EXPECT_EQ(WEXITSTATUS(status), 8);
+}
+
+TEST(Launcher, the_broker_starts_with_interrupts_blocked_and_the_caller_gets_its_mask_back) {
+  sigset_t mask;
+  EXPECT_EQ(launch(false,
+                   [](Report& report) {
+                     sigset_t now;
+                     ::sigprocmask(SIG_BLOCK, nullptr, &now);
+                     const bool blocked = ::sigismember(&now, SIGINT) && ::sigismember(&now, SIGTERM);
+                     report.mounted(blocked && !::sigismember(&now, SIGQUIT) ? 1 : 4);
+                   }),
+            1);
+  ::sigprocmask(SIG_BLOCK, nullptr, &mask);
+  EXPECT_FALSE(::sigismember(&mask, SIGINT) || ::sigismember(&mask, SIGTERM));
 }
 
 TEST(Launcher, the_broker_has_a_session_of_its_own_and_keeps_nothing_of_the_callers) {

@@ -207,7 +207,7 @@ TEST_F(MountPointTest, what_covers_a_dead_mount_is_left_alone) {
 
   const auto left = detach_everywhere(mount->identity());
   ASSERT_EQ(left.size(), 1U);
-  EXPECT_EQ(left[0], point + ": covered by another mount");
+  EXPECT_EQ(left[0], point + ": covered by another mount: Device or resource busy");
   EXPECT_EQ(entry_at(point).type, "tmpfs");
   ASSERT_EQ(::umount(point.c_str()), 0);
   EXPECT_TRUE(detach_everywhere(mount->identity()).empty());
@@ -243,6 +243,49 @@ TEST_F(MountPointTest, mounts_of_others_are_not_ours) {
   EXPECT_TRUE(detach_everywhere(stale).empty());
   EXPECT_EQ(mounts_of(foreign->identity()).size(), 1U);
   EXPECT_TRUE(detach_everywhere(foreign->identity()).empty());
+}
+
+TEST_F(MountPointTest, a_mount_is_taken_away_only_if_its_path_still_leads_to_it) {
+  for (const char* name : {"ours/mnt", "theirs/mnt"}) {
+    std::filesystem::create_directories(path(name));
+    ASSERT_EQ(::mount("x", path(name).c_str(), "tmpfs", 0, nullptr), 0);
+  }
+  const MountEntry ours = entry_at(path("ours/mnt"));
+  for (const int flags : {0, int{MNT_DETACH}}) {
+    ASSERT_EQ(::renameat2(AT_FDCWD, path("ours").c_str(), AT_FDCWD, path("theirs").c_str(), RENAME_EXCHANGE), 0);
+    EXPECT_FALSE(detach(ours, flags)) << "that is theirs";
+    ASSERT_EQ(::renameat2(AT_FDCWD, path("ours").c_str(), AT_FDCWD, path("theirs").c_str(), RENAME_EXCHANGE), 0);
+  }
+  EXPECT_TRUE(detach(ours, 0));
+  EXPECT_NE(entry_at(path("theirs/mnt")).id, 0U);
+  ASSERT_EQ(::umount(path("theirs/mnt").c_str()), 0);
+}
+
+TEST_F(MountPointTest, a_path_that_changes_all_the_time_never_makes_it_take_another_mount) {
+  for (const char* name : {"ours/mnt", "theirs/mnt"}) std::filesystem::create_directories(path(name));
+  ASSERT_EQ(::mount("theirs", path("theirs/mnt").c_str(), "tmpfs", 0, nullptr), 0);
+  const std::string a = path("ours"), b = path("theirs");
+  std::atomic<bool> stop = false;
+  std::atomic<unsigned> exchanges = 0;
+  int taken = 0;
+  for (int turn = 0; turn < 200; ++turn) {
+    ASSERT_EQ(::mount("ours", path("ours/mnt").c_str(), "tmpfs", 0, nullptr), 0);
+    const MountEntry ours = entry_at(path("ours/mnt"));
+    ASSERT_EQ(ours.source, "ours");
+    stop = false;
+    std::thread changer{[&] {
+      for (; !stop || exchanges % 2; ++exchanges) ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE);
+    }};
+    bool gone = false;
+    for (int attempt = 0; attempt < 20 && !gone; ++attempt) gone = detach(ours, 0).ok();
+    stop = true;
+    changer.join();
+    ASSERT_EQ(entry_at(path("theirs/mnt")).source, "theirs") << "turn " << turn;
+    taken += gone;
+    if (!gone) ASSERT_TRUE(detach(ours, 0));
+  }
+  EXPECT_GT(taken, 0);
+  ASSERT_EQ(::umount(path("theirs/mnt").c_str()), 0);
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ class FakeActions final : public MountActions {
     probe_writer.reset();
     return {};
   }
-  Result<void> attach() override {
+  Result<void> attach(const SessionOutcome&) override {
     note("attach");
     return attach_error == 0 ? Result<void>{} : errno_error(attach_error, "cannot attach");
   }

@@ -1,4 +1,7 @@
 // The broker's end of a mount, against workers that do what they should not.
+#include <algorithm>
+
+#include "protocol/log.h"
 #include "tests/broker/session_fixture.h"
 
 namespace session_fixture {
@@ -375,6 +378,36 @@ TEST_F(SessionTest, a_volume_that_can_only_be_read_is_mounted_read_only) {
   EXPECT_NE(actions.created->attributes & MOUNT_ATTR_RDONLY, 0u);
 }
 
+std::string audited;
+void keep_audit(Severity, std::string_view line) noexcept { audited += std::string{line} + "\n"; }
+
+TEST_F(SessionTest, every_request_leaves_a_line_of_what_was_asked_and_granted) {
+  audited.clear();
+  set_log_sink(keep_audit);
+  run([](FakeWorker& worker) {
+    worker.greet(kPrivateVersion);
+    EXPECT_EQ(worker.open(O_RDWR, "/etc/shadow\n<3>forged"), EPERM);
+    EXPECT_EQ(worker.open(), 0u);
+    worker.prepare(kPrivateVersion);
+    EXPECT_EQ(worker.ask(SetOptions{{"dev"}}), EINVAL);
+    EXPECT_EQ(worker.ask(DoMount{MS_BIND}), EPERM);
+    EXPECT_EQ(worker.ask(DoMount{}), 0u);
+  });
+  set_log_sink(log_to_standard_error);
+  const auto audit_of = [](const std::string& asked) {
+    const auto at = audited.find(asked);
+    return at == std::string::npos ? "nothing about " + asked + " in " + audited
+                                   : audited.substr(at, audited.find('\n', at) - at);
+  };
+  const auto ends = [&](const std::string& asked, const std::string& verdict) {
+    EXPECT_TRUE(audit_of(asked).ends_with(verdict)) << audit_of(asked);
+  };
+  ends("/etc/shadow\\x0a<3>forged", "Operation not permitted");
+  ends("\"disk.img\"", "granted");
+  ends("\"dev\"", "Invalid argument");
+  EXPECT_EQ(std::count(audited.begin(), audited.end(), '\n'), 1 + 2 + 3 + 1 + 2) << audited;
+}
+
 TEST_F(SessionTest, interrupting_ends_it_with_exit_code_8) {
   interrupt_after = 100ms;
   const auto outcome = run([](FakeWorker& worker) {
@@ -382,6 +415,18 @@ TEST_F(SessionTest, interrupting_ends_it_with_exit_code_8) {
     EXPECT_TRUE(worker.hung_up());
   });
   EXPECT_EQ(outcome.exit_code, 8);
+}
+
+TEST_F(SessionTest, an_attached_mount_is_too_late_to_interrupt) {
+  interrupt_after = 100ms;
+  const auto outcome = run([](FakeWorker& worker) {
+    worker.mount(kPrivateVersion);
+    worker.say(Ready{});
+    worker.hear();
+    std::this_thread::sleep_for(200ms);
+    worker.say(Serving{});
+  });
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.reason;
 }
 
 }  // namespace

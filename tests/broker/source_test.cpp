@@ -136,6 +136,23 @@ TEST_F(SourceTest, a_busy_source_is_waited_for) {
   release.join();
 }
 
+TEST_F(SourceTest, a_path_that_leads_elsewhere_by_the_time_it_is_free_changes_nothing) {
+  const std::string image = make_image("disk.img"), secret = make_image("secret.img"), link = path("link.img");
+  std::filesystem::create_symlink(image, link);
+  auto first = std::make_unique<Result<Source>>(open_now(plan(image)));
+  std::thread release{[&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    std::filesystem::remove(link);
+    std::filesystem::create_symlink(secret, link);
+    first.reset();
+  }};
+
+  const auto second = open_source(plan(link), std::chrono::steady_clock::now() + std::chrono::seconds{5});
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(second->path, image);
+  release.join();
+}
+
 TEST_F(SourceTest, a_loop_device_is_the_file_behind_it) {
   const std::string image = make_image("disk.img");
   auto file = open_now(plan(image, Writing::unsaid, {4096, 65536}));
@@ -208,8 +225,7 @@ TEST_F(SourceTest, a_mount_of_the_kernel_is_named_whatever_way_one_comes) {
 
 TEST_F(SourceTest, a_mount_of_ours_is_named_with_its_worker) {
   const std::string image = make_image("disk.img");
-  const auto source = open_now(plan(image, Writing::read_only));
-  ASSERT_TRUE(source.ok());
+  const ByteRange range = open_now(plan(image, Writing::read_only))->range;
   auto file = StateFile::claim();
   ASSERT_TRUE(file.ok());
   MountState state;
@@ -217,7 +233,7 @@ TEST_F(SourceTest, a_mount_of_ours_is_named_with_its_worker) {
   state.mount_point = "/some/where";
   state.worker_pid = ::getpid();
   state.worker_start_time = process_start_time(::getpid());
-  state.range = source->range;
+  state.range = range;
   ASSERT_TRUE(file->publish(state).ok());
 
   expect_busy(open_now(plan(image)),
@@ -233,6 +249,7 @@ TEST_F(SourceTest, a_claim_keeps_others_out_and_the_lock_goes_with_it) {
   ASSERT_TRUE(file.ok());
   const auto loop = attach_loop_device(*file, false);
   ASSERT_TRUE(loop.ok());
+  { const Source unlocked = std::move(*file); }
   auto source = open_now(plan(loop->path));
   ASSERT_TRUE(source.ok()) << source.error().message();
 

@@ -234,12 +234,12 @@ TEST(Process, knows_itself_and_notices_an_end) {
   EXPECT_NE(start, 0U);
   auto process = open_process(other.pid(), start);
   ASSERT_TRUE(process.ok());
-  EXPECT_FALSE(wait_for_end(process->get(), std::chrono::milliseconds{0}));
+  EXPECT_FALSE(wait_until_readable(process->get(), std::chrono::milliseconds{0}));
   EXPECT_FALSE(open_process(other.pid(), start + 1).ok());
   EXPECT_FALSE(open_process(0, start).ok());
 
   other.end();
-  EXPECT_TRUE(wait_for_end(process->get(), std::chrono::milliseconds{0}));
+  EXPECT_TRUE(wait_until_readable(process->get(), std::chrono::milliseconds{0}));
 }
 
 TEST(Process, one_that_does_nothing_is_stuck) {

@@ -78,7 +78,8 @@ class SupervisorTest : public Privileged {
     identity = mount->identity();
 
     asio::io_context context{1};
-    Supervisor supervisor{context, std::move(remains), std::move(ours), kPatience};
+    const auto interrupts = block_interrupts();
+    Supervisor supervisor{context, std::move(remains), std::move(ours), interrupts->get(), kPatience};
     int code = -1;
     asio::co_spawn(context, supervisor.run(), [&](std::exception_ptr thrown, int ended) {
       EXPECT_FALSE(thrown);

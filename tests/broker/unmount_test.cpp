@@ -60,10 +60,16 @@ class UnmountTest : public Privileged {
     auto file = StateFile::claim();
     ASSERT_TRUE(file.ok() && file->publish(state_).ok());
     file_.emplace(std::move(*file));
+    if (!supervised_) file_.reset();
     supervisor_ = std::thread{[this] {
       int status = 0;
-      ::waitpid(worker_, &status, 0);
-      file_->finish(status == 0 ? "" : "the worker was killed");
+      siginfo_t ended{};
+      if (reaped_) {
+        ::waitpid(worker_, &status, 0);
+      } else {
+        ::waitid(P_PID, static_cast<id_t>(worker_), &ended, WEXITED | WNOWAIT);
+      }
+      if (supervised_) file_->finish(status == 0 ? "" : "the worker was killed");
       file_.reset();
     }};
   }
@@ -71,6 +77,7 @@ class UnmountTest : public Privileged {
     if (worker_ > 0) {
       ::kill(worker_, SIGKILL);
       supervisor_.join();
+      if (!reaped_) ::waitpid(worker_, nullptr, 0);
       detach_everywhere(state_.identity);
     }
     Privileged::TearDown();
@@ -89,6 +96,7 @@ class UnmountTest : public Privileged {
 
   std::string point_, error_;
   pid_t worker_ = 0;
+  bool supervised_ = true, reaped_ = true;
   MountState state_;
   std::optional<StateFile> file_;
   std::thread supervisor_;
@@ -104,7 +112,7 @@ TEST_F(UnmountTest, returns_when_the_worker_of_a_plain_mount_has_ended) {
 
   EXPECT_EQ(unmount(), 0) << error_;
   EXPECT_EQ(error_, "");
-  EXPECT_TRUE(wait_for_end(process->get(), std::chrono::milliseconds{0}));
+  EXPECT_TRUE(wait_until_readable(process->get(), std::chrono::milliseconds{0}));
   EXPECT_FALSE(*is_mounted(state_.identity));
 }
 
@@ -164,6 +172,53 @@ TEST_F(UnmountTest, a_worker_that_ended_badly_is_a_failure) {
 
   EXPECT_EQ(unmount(), 32);
   EXPECT_EQ(error_, "fuservicemount: " + point_ + ": the worker was killed\n");
+}
+
+/// Nobody tells the file how the worker ended, as after the supervisor's death; its parent goes on to reap it or not.
+class UnsupervisedUnmountTest : public UnmountTest, public ::testing::WithParamInterface<bool> {
+ protected:
+  void mount_unsupervised(const std::function<void(TinyServer&)>& serve) {
+    supervised_ = false;
+    reaped_ = GetParam();
+    mount(false, serve);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Reaped, UnsupervisedUnmountTest, ::testing::Bool());
+
+TEST_P(UnsupervisedUnmountTest, the_kernel_knows_of_a_good_end) {
+  mount_unsupervised(until_unmounted);
+  EXPECT_EQ(unmount(), 0) << error_;
+}
+
+TEST_P(UnsupervisedUnmountTest, a_bad_end_is_a_failure) {
+  mount_unsupervised([](TinyServer& server) {
+    server.wait();
+    ::_exit(32);
+  });
+  EXPECT_EQ(unmount(), 32);
+  EXPECT_NE(error_.find("the worker ended with code 32; check the volume"), std::string::npos) << error_;
+}
+
+TEST_P(UnsupervisedUnmountTest, a_violent_end_is_a_failure) {
+  mount_unsupervised([](TinyServer& server) {
+    server.wait();
+    ::raise(SIGKILL);
+  });
+  EXPECT_EQ(unmount(), 32);
+  EXPECT_NE(error_.find("the worker was killed by signal 9; check the volume"), std::string::npos) << error_;
+}
+
+TEST_F(UnmountTest, an_end_that_nobody_saw_is_a_failure) {
+  mount(false, until_unmounted);
+  ::kill(worker_, SIGKILL);
+  supervisor_.join();
+  supervisor_ = std::thread{[] {}};
+  ASSERT_TRUE(*is_mounted(state_.identity));
+
+  EXPECT_EQ(unmount(), 32);
+  EXPECT_EQ(error_, "fuservicemount: " + point_ +
+                        ": unmounted, but nobody saw how its worker ended; check the volume with e2fsck\n");
+  EXPECT_FALSE(*is_mounted(state_.identity));
 }
 
 TEST_F(UnmountTest, one_of_several_mounts_of_a_superblock_does_not_end_the_worker) {

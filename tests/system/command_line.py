@@ -4,7 +4,7 @@ import signal
 import subprocess
 import time
 
-from support import (BROKER, digest, expect, loops_over, main, mounted, run, status, wait_for)
+from support import (BROKER, WORKER, digest, expect, loops_over, main, mounted, run, status, wait_for)
 
 
 def expect_failure(result, code, *words):
@@ -74,6 +74,125 @@ def every_failure_is_one_line_and_writes_nothing(scratch):
     expect(not loops_over(image), 'a failed mount left a loop device')
 
 
+def success_prints_nothing(scratch):
+    image, point = scratch.image(), scratch.directory()
+    for switches in ([], ['-n'], ['-s'], ['-w'], ['-r'], ['-t', 'ext4'], ['-t', 'fuse.ext4'], ['-t', 'fuseblk.ext4', '-o', 'noatime'], ['--spawn'],
+                     ['--timeout', '60'], ['--worker', WORKER]):
+        for command in ([BROKER, image, point, *switches], [BROKER, '--unmount', point]):
+            result = run(*command)
+            expect(result.stdout == result.stderr == '', f'{command[1:]}: {result}')
+    scratch.fsck(image)
+
+
+def a_volume_that_is_refused_is_left_as_it_was(scratch):
+    """What only the worker can find out, it finds out without writing."""
+    journal = scratch / 'journal.img'
+    with scratch.kernel(scratch.image()) as kernel:
+        with open(f'{kernel}/file', 'w') as file:
+            file.write('in the journal only')
+        run('sync', '-f', kernel)
+        run('cp', '--sparse=always', scratch / 'disk.img', journal)
+    expect('needs_recovery' in run('dumpe2fs', '-h', journal).stdout, 'the journal holds nothing')
+    unknown = scratch.image('unknown.img')
+    run('debugfs', '-w', '-R', 'feature FEATURE_I31', unknown)
+    short = scratch.image('short.img')
+    os.truncate(short, 1 << 20)
+    for image in (journal, unknown, short):
+        before = digest(image)
+        for options in ([], ['-o', 'noloop'], ['-w']):
+            expect_failure(scratch.mount(image, *options, check=False), 32, image)
+        expect(digest(image) == before, f'{image} was written to')
+        expect(not mounted(scratch / 'mnt') and not loops_over(image), f'{image} left traces')
+
+
+def a_read_only_worker_could_not_write(scratch):
+    """Its descriptors of the volume do not let it, whatever it becomes."""
+    image = scratch.image()
+    for options in (['-r'], ['-o', 'ro,noloop']):
+        with scratch.mounted(image, *options) as point:
+            worker, seen = status(point)['worker_pid'], 0
+            for number in os.listdir(f'/proc/{worker}/fd'):
+                if os.readlink(f'/proc/{worker}/fd/{number}') == image:
+                    with open(f'/proc/{worker}/fdinfo/{number}') as file:
+                        flags = int(file.read().split('flags:')[1].split()[0], 8)
+                    expect(flags & os.O_ACCMODE == os.O_RDONLY, f'descriptor {number} has flags {flags:o}')
+                    seen += 1
+            expect(seen > 0, 'the worker has no volume')
+
+
+def workers_have_ids_and_descriptors_of_their_own(scratch):
+    workers = []
+    for name in ('one', 'two'):
+        point = scratch.mount(scratch.image(f'{name}.img'), where=name)
+        workers.append(status(point)['worker_pid'])
+    ids = [os.stat(f'/proc/{worker}').st_uid for worker in workers]
+    expect(ids[0] != ids[1] and 0 not in ids and 65534 not in ids, f'{ids}')
+    for worker, name in zip(workers, ('one', 'two')):
+        loop = status(scratch / name)['loop_device']
+        held = sorted(os.readlink(f'/proc/{worker}/fd/{number}') for number in os.listdir(f'/proc/{worker}/fd'))
+        for path in held:
+            known = path in ('/dev/fuse', loop) or path.startswith(('pipe:', 'socket:', 'anon_inode:[event', 'anon_inode:[signal'))
+            expect(known, f'a worker holds {path}')
+        expect(held.count(loop) >= 1 and sum(path.startswith('socket:') for path in held) == 1, f'{held}')
+    for name in ('one', 'two'):
+        scratch.unmount(scratch / name)
+
+
+def only_roots_socket_is_connected_to(scratch):
+    """A service that somebody else could have put there is none."""
+    import socket
+    image, point, sockets = scratch.image(), scratch.directory(), scratch.directory('sockets')
+    before, path = digest(image), f'{sockets}/ext4'
+
+    def refused(word):
+        expect_failure(run(BROKER, image, point, '--service', '--socket-dir', sockets, check=False), 32, word)
+
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen(8)
+    listener.setblocking(False)
+    os.chmod(sockets, 0o777)
+    refused("not root's alone")
+    os.chmod(sockets, 0o755)
+    os.chown(sockets, 65534, 65534)
+    refused("not root's alone")
+    os.chown(sockets, 0, 0)
+    os.chown(path, 65534, 65534)
+    refused("not root's alone")
+    try:
+        listener.accept()
+        raise AssertionError('somebody was connected to')
+    except BlockingIOError:
+        pass
+    # Root's file, but not root who listens: SO_PEERCRED names who called listen().
+    os.remove(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    child = os.fork()
+    if child == 0:
+        os.setresuid(65534, 65534, 65534)
+        listener.listen(8)
+        os._exit(0)
+    os.waitpid(child, 0)
+    refused('does not belong to root')
+    os.remove(path)
+    with open(path, 'w'):
+        pass
+    refused('ext4')
+    expect(digest(image) == before and not mounted(point), 'traces left')
+
+
+def a_full_backlog_is_waited_for_no_longer_than_told(scratch):
+    import socket
+    image, point, sockets = scratch.image(), scratch.directory(), scratch.directory('sockets')
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f'{sockets}/ext4')
+    listener.listen(0)
+    waiting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    waiting.connect(f'{sockets}/ext4')
+    expect_failure(run(BROKER, image, point, '--service', '--socket-dir', sockets, '--timeout', '1', check=False), 32, 'temporarily unavailable')
+
+
 def check_tells_whether_a_service_is_there(scratch):
     sockets = scratch.directory('sockets')
     expect(run(BROKER, '-t', 'ext4', '--check', '--socket-dir', sockets, check=False).returncode == 1, 'no socket, but found')
@@ -112,6 +231,40 @@ def falls_back_to_read_only_with_one_warning(scratch):
         expect_failure(scratch.mount(image, '-o', 'rw', check=False), 32, image)
     finally:
         run('chattr', '-i', image)
+
+
+def falls_back_where_the_medium_is_read_only(scratch):
+    """EROFS: an image in a read-only file system, and a block device that takes no writes."""
+    folder, point = scratch.directory('folder'), scratch / 'mnt'
+    image = scratch.image('folder/disk.img')
+    before = digest(image)
+    run('mount', '--bind', folder, folder)
+    run('mount', '-o', 'remount,bind,ro', folder)
+    loop = run('losetup', '-r', '-f', '--show', image).stdout.strip()
+    try:
+        for source in (image, loop):
+            result = scratch.mount(source, check=False)
+            expect(result.returncode == 0 and len(result.stderr.splitlines()) == 1 and 'read-only' in result.stderr, f'{result}')
+            expect(status(point)['read_only'], 'not read-only')
+            scratch.unmount(point)
+            expect_failure(scratch.mount(source, '-w', check=False), 32, source)
+    finally:
+        run('losetup', '-d', loop)
+        run('umount', folder)
+    expect(digest(image) == before, 'written to')
+
+
+def a_busy_source_is_retried(scratch):
+    image = scratch.image()
+    first = scratch.mount(image, where='first')
+    process = subprocess.Popen([BROKER, image, scratch.directory('second'), '--timeout', '60'], stderr=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    expect(process.poll() is None, 'it did not wait')
+    scratch.unmount(first)
+    said = process.communicate(timeout=60)[1]
+    expect(process.returncode == 0 and said == '', f'exit {process.returncode}: {said}')
+    scratch.unmount(scratch / 'second')
+    scratch.fsck(image)
 
 
 def windows_of_one_disk_image(scratch):
@@ -194,6 +347,9 @@ def unmount_of_what_is_not_ours(scratch):
 
 
 main(mounts_writes_unmounts, every_failure_is_one_line_and_writes_nothing, check_tells_whether_a_service_is_there,
+     success_prints_nothing, a_volume_that_is_refused_is_left_as_it_was, a_read_only_worker_could_not_write,
+     workers_have_ids_and_descriptors_of_their_own, only_roots_socket_is_connected_to,
+     a_full_backlog_is_waited_for_no_longer_than_told, falls_back_where_the_medium_is_read_only, a_busy_source_is_retried,
      read_only_writes_nothing, falls_back_to_read_only_with_one_warning, windows_of_one_disk_image,
      block_devices_are_served_directly, noloop_serves_the_file_itself, foreground_stays_until_unmount,
      interrupted_mounts_are_undone, unmount_of_what_is_not_ours)

@@ -1,7 +1,7 @@
 """mount(8) and umount(8) through the installed links, with the words they pass."""
 import os
 
-from support import BROKER, expect, loops_over, main, mounted, run, status
+from support import BROKER, digest, expect, loops_over, main, mounted, run, status, wait_for
 
 
 def install_links(scratch):
@@ -87,10 +87,49 @@ def remount_read_write_needs_a_writable_descriptor(scratch):
     image = scratch.image()
     point = scratch.mount(image, '-r')
     result = run('mount', '-o', 'remount,rw', point, check=False)
-    expect(result.returncode != 0 and len(result.stderr.splitlines()) >= 1, f'{result}')
+    expect(result.returncode == 32 and 'its source was opened read-only' in result.stderr, f'{result}')
+    expect(sum('fuse' in line for line in result.stderr.splitlines()) == 1, f'not one line: {result.stderr}')
     expect(status(point)['read_only'], 'became writable')
     scratch.unmount(point)
 
 
+@with_links
+def umount_of_a_plain_mount_waits_too(scratch):
+    """umount(2) would return at once; the helper returns when the image is complete. umount(8) gets to it by the mount table, which
+    it reads with -c; without, it may be content with the type that statfs(2) tells, which lacks the subtype."""
+    image, point = scratch.image(size='32M'), scratch.directory()
+    for turn in range(10):
+        run('mount', '-t', 'fuse.ext4', '-o', 'noloop', image, point)
+        with open(f'{point}/file', 'wb') as file:
+            file.write(os.urandom(1 << 20))
+        run('umount', '-c', point) if turn % 2 else run('/usr/sbin/umount.fuse.ext4', point)
+        first = digest(image)
+        expect('Filesystem state:         clean\n' in run('dumpe2fs', '-h', image).stdout, f'turn {turn}: not clean')
+        scratch.fsck(image)
+        expect(digest(image) == first, f'turn {turn}: the image changed after umount')
+
+
+@with_links
+def umount_letters_mean_what_umount_means_by_them(scratch):
+    image = scratch.image()
+    point = scratch.mount(image)
+    with open(f'{point}/file', 'w') as file:
+        file.write('text')
+    user = open(f'{point}/file')
+    helper = '/usr/sbin/umount.fuseblk.ext4'
+    result = run(helper, '-nv', point, check=False)
+    expect(result.returncode == 32 and result.stderr == f'umount.fuseblk.ext4: {point}: cannot unmount: Device or resource busy\n', f'{result}')
+    result = run(helper, '-r', point)
+    expect(mounted(point) and status(point)['read_only'] and 'read-only' in result.stderr, f'-r: {result}')
+    run(helper, '-f', point, check=False)
+    run(helper, '-l', point)
+    expect(not mounted(point) and user.read() == 'text', '-l: not detached, or its user was cut off')
+    user.close()
+    wait_for(lambda: not loops_over(image), 'loop device freed')
+    scratch.mount_points.remove(point)
+    scratch.fsck(image)
+
+
 main(mount_and_umount_work, fstab_words_are_taken, fake_mounts_nothing, remount_goes_read_only_and_back,
-     remount_read_write_needs_a_writable_descriptor)
+     remount_read_write_needs_a_writable_descriptor, umount_of_a_plain_mount_waits_too,
+     umount_letters_mean_what_umount_means_by_them)
