@@ -31,9 +31,6 @@ struct Source {
   std::vector<dev_t> through;  ///< the block devices, source included, between the source and `range`
   std::string warning;         ///< one line when it fell back to read-only
 
-  /// A second open file description of the same thing, with no lock of its own.
-  Result<UniqueFd> reopen(bool direct) const;
-
   /// For a block device that is served without fuseblk, whose superblock would be the claim: makes `descriptor` the
   /// exclusive claim, as long as it is open. Nothing to do for files and read-only mounts.
   Result<void> claim();
@@ -43,5 +40,9 @@ struct Source {
 /// is tried again until `deadline`; then the error's detail names the holder: a mount of ours (by its state file),
 /// another mount, or a loop device.
 Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline);
+
+/// A second open file description of what `descriptor` names, for the same kind of access but with O_DIRECT, and with no
+/// lock of its own. EINVAL where the file system cannot.
+Result<UniqueFd> reopen_direct(const UniqueFd& descriptor);
 
 }  // namespace broker
