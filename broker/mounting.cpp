@@ -75,6 +75,8 @@ Result<void> Mounting::open_everything() {
   } else if (source_->kind == SourceKind::block_device && plan_.no_loop) {
     TRY(source_->claim());
   }
+  // Only faster: a source that cannot be opened so is served through the page cache alone.
+  if (auto direct = reopen_direct(loop_ ? loop_->descriptor : source_->descriptor)) direct_ = std::move(*direct);
   fuse_device_ = UniqueFd{::open("/dev/fuse", O_RDWR | O_CLOEXEC)};
   if (!fuse_device_) return last_error("/dev/fuse");
   return {};
@@ -158,6 +160,11 @@ Result<UniqueFd> Mounting::open_source(std::uint32_t block_size) {
   const int size = static_cast<int>(block_size);
   if (size != 0 && ::ioctl(given.get(), BLKBSZSET, &size) != 0) return last_error("block size");
   return duplicate(given);
+}
+
+Result<UniqueFd> Mounting::open_direct_source() {
+  if (!direct_) return errno_error(EOPNOTSUPP);
+  return std::move(direct_);
 }
 
 Result<UniqueFd> Mounting::open_fuse_device() { return duplicate(fuse_device_); }

@@ -32,6 +32,7 @@ class Mounting final : public MountActions {
   Result<void> meet_worker(protocol::Packet& packet, std::uint16_t version) override;
   Result<void> check_worker() override;
   Result<UniqueFd> open_source(std::uint32_t block_size) override;
+  Result<UniqueFd> open_direct_source() override;
   Result<UniqueFd> open_fuse_device() override;
   Result<void> create_mount(MountSpecification& specification) override;
   Result<UniqueFd> start_probe() override;
@@ -60,7 +61,7 @@ class Mounting final : public MountActions {
   std::optional<LoopDevice> loop_;
   std::optional<WorkerProcess> worker_;
   std::optional<FuseMount> mount_;
-  UniqueFd fuse_device_, probe_, claim_;
+  UniqueFd direct_, fuse_device_, probe_, claim_;
   bool spawned_ = false, block_ = false, attached_ = false;
 };
 

@@ -35,6 +35,8 @@ class MountActions {
   virtual Result<void> check_worker() = 0;
   /// The descriptor that the worker gets as the source; `block_size` as in BDEV, 0: leave it.
   virtual Result<UniqueFd> open_source(std::uint32_t block_size) = 0;
+  /// A second descriptor of the same, which passes the page cache by; an error where there is none.
+  virtual Result<UniqueFd> open_direct_source() = 0;
   virtual Result<UniqueFd> open_fuse_device() = 0;
   /// Makes the mount, attached nowhere. Sets `block` to what it became: a kernel that refuses fuseblk gets fuse.
   virtual Result<void> create_mount(MountSpecification& specification) = 0;
@@ -106,7 +108,7 @@ class Session {
   protocol::PhaseMachine phases_;
   SessionOutcome outcome_;
   std::string refused_;  ///< why the worker's last request was not granted; empty if it was
-  bool interrupted_ = false, attached_ = false, source_given_ = false;
+  bool interrupted_ = false, attached_ = false, source_given_ = false, direct_given_ = false;
 };
 
 }  // namespace broker

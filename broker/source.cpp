@@ -181,9 +181,9 @@ Result<Source> attempt(int resolved, const MountPlan& plan, StateFile& slot,
 
 }  // namespace
 
-Result<UniqueFd> Source::reopen(bool direct) const {
-  const int flags = (read_only ? O_RDONLY : O_RDWR) | kOpenFlags | (direct ? O_DIRECT : 0);
-  UniqueFd again{::open(descriptor_path(descriptor.get()).c_str(), flags)};
+Result<UniqueFd> reopen_direct(const UniqueFd& descriptor) {
+  const int mode = ::fcntl(descriptor.get(), F_GETFL) & O_ACCMODE;
+  UniqueFd again{::open(descriptor_path(descriptor.get()).c_str(), mode | kOpenFlags | O_DIRECT)};
   if (!again) return last_error("cannot open it again");
   return again;
 }

@@ -31,9 +31,6 @@ struct Source {
   std::string warning;         ///< one line when it fell back to read-only
   StateFile slot;              ///< where its use is published
 
-  /// A second open file description of the same thing, with no lock of its own.
-  Result<UniqueFd> reopen(bool direct) const;
-
   /// For a block device that is served without fuseblk, whose superblock would be the claim: makes `descriptor` the
   /// exclusive claim, as long as it is open. Nothing to do for files and read-only mounts.
   Result<void> claim();
@@ -44,5 +41,9 @@ struct Source {
 /// `deadline`; then the error's detail names the holder: a mount of ours (by its state file), another mount, or a loop
 /// device. EINTR once the descriptor `interrupt` is readable.
 Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline, int interrupt = -1);
+
+/// A second open file description of what `descriptor` names, for the same kind of access but with O_DIRECT, and with no
+/// lock of its own. EINVAL where the file system cannot.
+Result<UniqueFd> reopen_direct(const UniqueFd& descriptor);
 
 }  // namespace broker

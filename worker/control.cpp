@@ -75,6 +75,16 @@ Result<void> check_source(int descriptor, bool write) {
   return {};
 }
 
+/// The same file as `buffered`, by the direct way.
+Result<void> check_direct(int descriptor, int buffered) {
+  struct stat one {
+  }, other{};
+  if (::fstat(descriptor, &one) != 0 || ::fstat(buffered, &other) != 0) return last_error("source");
+  const bool same = one.st_dev == other.st_dev && one.st_ino == other.st_ino && one.st_rdev == other.st_rdev;
+  if (!same || (::fcntl(descriptor, F_GETFL) & O_DIRECT) == 0) return errno_error(EBADF, "direct source");
+  return {};
+}
+
 Result<void> check_fuse_device(int descriptor) {
   struct stat status {};
   if (::fstat(descriptor, &status) != 0) return last_error("FUSE device");
@@ -176,16 +186,30 @@ Result<UniqueFd> Control::ask_for_file(const std::string& path, int flags) {
   return receive_file(path);
 }
 
-Result<UniqueFd> Control::open_source(const std::string& path, bool write, bool fall_back) {
+/// Only our own broker gives a source twice. That it does not is no reason not to serve.
+Result<UniqueFd> Control::open_direct(const std::string& path, bool write, int buffered) {
+  if (!private_version()) return UniqueFd{};
+  auto file = ask_for_file(path, (write ? O_RDWR : O_RDONLY) | O_DIRECT);
+  if (!file) {
+    if (file.error().code.category() == std::generic_category()) return UniqueFd{};
+    return file;
+  }
+  TRY(check_source(file->get(), write));
+  TRY(check_direct(file->get(), buffered));
+  return file;
+}
+
+Result<SourceFile> Control::open_source(const std::string& path, bool write, bool fall_back) {
   const Deadline deadline = soon();
   while (true) {
     auto file = ask_for_file(path, write ? O_RDWR : O_RDONLY);
     if (file) {
       TRY(check_source(file->get(), write));
+      TRY(direct, open_direct(path, write, file->get()));
       channel_.refuse_descriptors();
-      return file;
+      return SourceFile{*std::move(file), std::move(direct)};
     }
-    if (file.error().code.category() != std::generic_category()) return file;
+    if (file.error().code.category() != std::generic_category()) return std::move(file).error();
     const int number = file.error().code.value();
     if (write && fall_back && (number == EPERM || number == EACCES || number == EROFS)) {
       write = false;

@@ -39,6 +39,12 @@ struct MountRequest {
   std::uint32_t flags = 0;    ///< MS_*
 };
 
+/// The volume: a regular file or a block device.
+struct SourceFile {
+  UniqueFd descriptor;
+  UniqueFd direct;  ///< the same, opened with O_DIRECT as well; none where that cannot be had
+};
+
 /// One session, as the phase table has it: each function is one or a few messages, to be called in this order. After an
 /// error of the protocol category the session is over and nothing more is said. Not thread-safe.
 class Control {
@@ -59,9 +65,9 @@ class Control {
   std::uint32_t permitted() const noexcept { return permitted_; }
 
   /// Asks for the volume, read-write if `write`. Where that is refused by EPERM, EACCES or EROFS and `fall_back`, asks
-  /// once more to read it. While it is busy asks again. The descriptor is a regular file or block device open as asked;
-  /// afterwards no more descriptors can be sent to us.
-  Result<UniqueFd> open_source(const std::string& path, bool write, bool fall_back);
+  /// once more to read it. While it is busy asks again. The descriptors are open as asked; afterwards no more can be
+  /// sent to us.
+  Result<SourceFile> open_source(const std::string& path, bool write, bool fall_back);
 
   /// To our own broker only; nothing is sent to another.
   Result<void> state_facts(const protocol::Facts& facts);
@@ -89,6 +95,7 @@ class Control {
   Result<void> ask(const Message& message);
   /// The answer to OPEN: the descriptor, or an errno as error.
   Result<UniqueFd> ask_for_file(const std::string& path, int flags);
+  Result<UniqueFd> open_direct(const std::string& path, bool write, int buffered);
   Result<UniqueFd> receive_file(std::string_view name);
   protocol::Deadline soon() const { return std::chrono::steady_clock::now() + patience_.message; }
 

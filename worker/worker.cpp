@@ -90,9 +90,10 @@ Result<void> Worker::open_volume(const sandbox::Sealed&) {
   const bool write = !orders_.read_only && !options_.no_recovery;
   TRY(source, control_->open_source(orders_.source, write, !orders_.must_write));
   struct stat status {};
-  if (::fstat(source.get(), &status) != 0) return last_error("source");
+  if (::fstat(source.descriptor.get(), &status) != 0) return last_error("source");
   block_ = S_ISBLK(status.st_mode);
-  TRY(device, disk::FileDevice::open(std::move(source), options_.window_offset, options_.window_size));
+  TRY(device, disk::FileDevice::open(std::move(source.descriptor), options_.window_offset, options_.window_size,
+                                     std::move(source.direct)));
   device_ = std::move(device);
   options_.read_only |= device_->read_only();
   TRY(opened, volume::Volume::open(*device_, options_, JournalProgress{}));

@@ -1,215 +1,137 @@
 #!/usr/bin/env python3
-"""Kernel ext4 over a loop device, Debian's fuse2fs and ext4box, side by side in one run.
+"""Kernel ext4, Debian's fuse2fs and ext4box, side by side in one run.
 
   bench.py [--build DIR] [--backing DIR] [--repeat N] [--only ROW,...] [--json FILE]
 
-Every row runs on every system in turn, each on a fresh image of the same geometry, the order rotated from one repeat to the next;
-read rows run after unmount, drop_caches and mount. The table shows rates relative to kernel ext4 (1.00; higher is better) and, from a
-pass of its own that is not timed, how many FUSE requests one operation of the row costs. Needs root; quote ratios, never absolute times.
+Each row runs on each system in turn, on a new file system in the same image file; the order rotates from one repeat to the next. What a
+row reads is cold: unmounted, caches dropped, mounted again. The table shows rates relative to kernel ext4 (1.00; higher is better), the
+best of each system's repeats, since whatever else the machine does can only make one slower; and what the machine cannot disturb:
+FUSE requests and microseconds of the server's processor time for one operation. Needs root. Quote ratios, never absolute times.
 """
 import argparse
-import collections
 import json
 import os
-import shutil
-import statistics
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 
-MIB = 1 << 20
-HERE = os.path.dirname(os.path.abspath(__file__))
+from systems import MIB, Requests, System, add_common_options, check_clean, in_own_namespace, run, scratch
+
+IMAGE_BYTES = 2048 * MIB
 
 
-def run(*command, check=True):
-    return subprocess.run([str(c) for c in command], check=check, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+class Row:
+    """`prepare` and then, with `cold` after a new mount, `measure`: each gets a function that runs a job of file_work, and the mount
+    point. `measure` returns its seconds, or None if it is to be timed from outside."""
+
+    def __init__(self, name, operations, measure, prepare=None, cold=False):
+        self.name, self.operations, self.measure, self.prepare, self.cold = name, operations, measure, prepare, cold
 
 
-class System:
-    """One way to mount an image."""
-
-    def __init__(self, name, image, point, build):
-        self.name, self.image, self.point, self.build = name, image, point, build
-
-    def mount(self):
-        if self.name == 'kernel':
-            run('mount', '-t', 'ext4', '-o', 'loop', self.image, self.point)
-            loop = run('findmnt', '-n', '-o', 'SOURCE', self.point).stdout.strip()
-            run('losetup', '--direct-io=on', loop, check=False)
-        elif self.name == 'fuse2fs':
-            run('fuse2fs', self.image, self.point)
-            while not os.path.ismount(self.point):
-                time.sleep(0.005)
-        else:
-            run(f'{self.build}/broker/fuservicemount', self.image, self.point)
-
-    def unmount(self):
-        if self.name == 'ext4box':
-            run(f'{self.build}/broker/fuservicemount', '--unmount', self.point)
-            return
-        run('umount', self.point)
-        while self.name == 'fuse2fs' and run('pgrep', '-f', f'^fuse2fs {self.image}', check=False).returncode == 0:
-            time.sleep(0.01)
-
-    def cold(self):
-        self.unmount()
-        os.sync()
-        with open('/proc/sys/vm/drop_caches', 'w') as file:
-            file.write('3')
-        self.mount()
-
-
-def timed(command):
-    start = time.monotonic()
+def shell(command):
     subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - start
+
+
+def tree(size, fan=100, count=4000):
+    return lambda work, root: work('create', root, count, size, fan)
+
+
+ROWS = (
+    Row('streaming write', 512, lambda work, root: work('stream-out', f'{root}/big', 512 * MIB)),
+    Row('streaming read', 512, lambda work, root: work('stream-in', f'{root}/big'),
+        prepare=lambda work, root: work('stream-out', f'{root}/big', 512 * MIB), cold=True),
+    Row('4 parallel writers', 512, lambda work, root: work('parallel', root, 4, 128 * MIB)),
+    Row('small files', 4000, tree(4096)),
+    Row('creates in one directory', 10_000, tree(0, fan=0, count=10_000)),
+    Row('find and stat', 4000, lambda work, root: shell(f'find {root} -size +1G -printf x'), prepare=tree(0), cold=True),
+    Row('cold tar', 4000, lambda work, root: shell(f'tar -C {root} -cf - . | cat'), prepare=tree(8192), cold=True),
+    Row('4 KiB append and fsync', 500, lambda work, root: work('append-sync', f'{root}/log', 500)),
+    Row('rm -r', 4000, lambda work, root: shell(f'rm -r {root}/d*'), prepare=tree(4096)),
+)
 
 
 class Bench:
-    def __init__(self, options):
-        self.work_program = f'{options.build}/tests/bench/file_work'
-        self.options = options
+    def __init__(self, options, folder):
+        self.build = os.path.abspath(options.build)
+        self.image, self.point = f'{folder}/image', f'{folder}/mnt'
+        # Allocated once: memory that was never touched is slow to get, and the first system would pay for all.
+        with open(self.image, 'wb') as file:
+            for _ in range(IMAGE_BYTES // MIB):
+                file.write(bytes(MIB))
 
     def work(self, *arguments):
         """Seconds of one inner loop."""
-        return float(run(self.work_program, *arguments).stdout)
+        return float(run(f'{self.build}/tests/bench/file_work', *arguments).stdout)
 
-    # Each row: prepare on the mounted system, then measure; returns (operations, seconds).
-    def streaming_write(self, system):
-        return 512, self.work('stream-out', f'{system.point}/big', 512 * MIB)
+    def one(self, row, name, count=False):
+        """Runs a row on a system; returns its seconds, the server's processor seconds and, with `count`, its requests by kind."""
+        # Everything is initialised at once, so that the kernel's own thread for that does not disturb.
+        run('mke2fs', '-q', '-F', '-t', 'ext4', '-E', 'nodiscard,lazy_itable_init=0,lazy_journal_init=0', self.image)
+        system = System(name, self.image, self.point, self.build)
+        system.mount()
+        requests = {}
+        try:
+            if row.prepare:
+                row.prepare(self.work, self.point)
+            if row.cold:
+                system.cold()
+            if count:
+                with Requests(self.point) as requests:
+                    seconds, used = self.measure(row, system)
+            else:
+                seconds, used = self.measure(row, system)
+        finally:
+            system.unmount()
+        check_clean(self.image)
+        return seconds, used, requests
 
-    def streaming_read(self, system):
-        self.work('stream-out', f'{system.point}/big', 512 * MIB)
-        system.cold()
-        return 512, self.work('stream-in', f'{system.point}/big')
-
-    def four_writers(self, system):
-        return 512, self.work('parallel', system.point, 4, 128 * MIB)
-
-    def small_files(self, system):
-        return 4000, self.work('create', system.point, 4000, 4096, 100)
-
-    def creates_in_one_directory(self, system):
-        os.mkdir(f'{system.point}/one')
-        return 10_000, self.work('create', f'{system.point}/one', 10_000, 0, 0)
-
-    def find_and_stat(self, system):
-        self.work('create', system.point, 5000, 0, 100)
-        system.cold()
-        return 5000, timed(f'find {system.point} -size +1G -printf x')
-
-    def cold_tar(self, system):
-        self.work('create', system.point, 4000, 8192, 100)
-        system.cold()
-        return 4000, timed(f'tar -C {system.point} -cf - . | cat')
-
-    def append_and_fsync(self, system):
-        return 500, self.work('append-sync', f'{system.point}/log', 500)
-
-    def remove_tree(self, system):
-        os.mkdir(f'{system.point}/tree')
-        self.work('create', f'{system.point}/tree', 5000, 4096, 100)
-        return 5000, timed(f'rm -r {system.point}/tree')
-
-    ROWS = ('streaming_write', 'streaming_read', 'four_writers', 'small_files', 'creates_in_one_directory', 'find_and_stat',
-            'cold_tar', 'append_and_fsync', 'remove_tree')
-
-
-class RequestCounter:
-    """Counts what the kernel sends to one FUSE connection, by its tracepoint."""
-
-    TRACING = '/sys/kernel/tracing'
-
-    def __enter__(self):
-        run('mount', '-t', 'tracefs', 'tracefs', self.TRACING, check=False)
-        self.instance = f'{self.TRACING}/instances/ext4box-bench'
-        os.makedirs(self.instance, exist_ok=True)
-        self.counts = collections.Counter()
-        self.write('buffer_size_kb', '16384')
-        self.write('events/fuse/fuse_request_send/enable', '1')
-        self.pipe = subprocess.Popen(['cat', f'{self.instance}/trace_pipe'], stdout=subprocess.PIPE, text=True)
-        self.reader = threading.Thread(target=self.read)
-        self.reader.start()
-        return self
-
-    def write(self, name, text):
-        with open(f'{self.instance}/{name}', 'w') as file:
-            file.write(text)
-
-    def read(self):
-        for line in self.pipe.stdout:
-            if '(FUSE_' in line:
-                self.counts[line.split('(FUSE_')[1].split(')')[0]] += 1
-
-    def __exit__(self, *_):
-        time.sleep(0.5)
-        self.write('events/fuse/fuse_request_send/enable', '0')
-        self.pipe.terminate()
-        self.reader.join()
-        os.rmdir(self.instance)
+    def measure(self, row, system):
+        used, start = system.processor_seconds(), time.monotonic()
+        seconds = row.measure(self.work, self.point) or time.monotonic() - start
+        return seconds, system.processor_seconds() - used
 
 
 def main():
     parser = argparse.ArgumentParser(description='kernel ext4, fuse2fs and ext4box side by side')
-    parser.add_argument('--build', default=os.path.join(HERE, '..', '..', 'build-release'))
-    parser.add_argument('--backing', default='/dev/shm', help='folder of the images (default: memory)')
-    parser.add_argument('--repeat', type=int, default=3)
-    parser.add_argument('--only', help='rows, comma separated: ' + ','.join(Bench.ROWS))
-    parser.add_argument('--json')
+    add_common_options(parser)
+    parser.add_argument('--repeat', type=int, default=5)
+    parser.add_argument('--only', default='', help='rows, comma separated; the first letters are enough')
     options = parser.parse_args()
-    options.build = os.path.abspath(options.build)
-    if os.environ.get('EXT4BOX_NAMESPACE') != '1':
-        os.environ['EXT4BOX_NAMESPACE'] = '1'
-        os.execvp('unshare', ['unshare', '--mount', '--propagation', 'private', sys.executable, *sys.argv])
+    in_own_namespace()
+    wanted = tuple(options.only.split(','))
+    rows = [row for row in ROWS if row.name.startswith(wanted)]
+    names = list(System.NAMES)
+    rates = {row.name: {name: [] for name in names} for row in rows}
+    used = {row.name: {name: [] for name in names} for row in rows}
+    requests = {row.name: {} for row in rows}
 
-    bench = Bench(options)
-    rows = options.only.split(',') if options.only else bench.ROWS
-    names = ['kernel', 'fuse2fs', 'ext4box']
-    folder = tempfile.mkdtemp(prefix='ext4box-bench.', dir=options.backing)
-    rates = {row: {name: [] for name in names} for row in rows}
-    requests = {}
-
-    def one(row, name):
-        image, point = f'{folder}/image', f'{folder}/mnt'
-        os.makedirs(point, exist_ok=True)
-        with open(image, 'wb') as file:
-            os.posix_fallocate(file.fileno(), 0, 2048 * MIB)
-        run('mke2fs', '-q', '-F', '-t', 'ext4', image)
-        system = System(name, image, point, options.build)
-        system.mount()
-        try:
-            operations, seconds = getattr(bench, row)(system)
-        finally:
-            system.unmount()
-        run('e2fsck', '-fn', image)
-        os.unlink(image)
-        return operations, seconds
-
-    try:
+    with scratch(options.backing) as folder:
+        bench = Bench(options, folder)
         for repeat in range(options.repeat):
             for row in rows:
                 for name in names[repeat % 3:] + names[:repeat % 3]:
-                    operations, seconds = one(row, name)
-                    rates[row][name].append(operations / seconds)
-                print(f'repeat {repeat + 1}: {row}', file=sys.stderr, flush=True)
+                    seconds, processor, _ = bench.one(row, name)
+                    rates[row.name][name].append(row.operations / seconds)
+                    used[row.name][name].append(processor / row.operations * 1e6)
+                print(f'repeat {repeat + 1} of {options.repeat}: {row.name}', file=sys.stderr, flush=True)
         for row in rows:
-            with RequestCounter() as counter:
-                operations, _ = one(row, 'ext4box')
-            requests[row] = {kind: count / operations for kind, count in counter.counts.most_common()}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            for name in names[1:]:
+                counts = bench.one(row, name, count=True)[2]
+                requests[row.name][name] = {kind: count / row.operations for kind, count in counts.most_common()}
 
-    print(f'{"row":28}{"kernel":>14}{"fuse2fs":>10}{"ext4box":>10}   requests for one operation')
+    heads = ('row', 'fuse2fs', 'ext4box', 'requests', 'processor µs', 'ext4box asks for')
+    print('| ' + ' | '.join(heads) + ' |\n|' + ' --- |' * len(heads))
     for row in rows:
-        base = statistics.median(rates[row]['kernel'])
-        ratios = [statistics.median(a / b for a, b in zip(rates[row][name], rates[row]['kernel'])) for name in names[1:]]
-        most = ', '.join(f'{kind.lower()} {count:.2f}' for kind, count in list(requests[row].items())[:4])
-        print(f'{row:28}{base:12.0f}/s{ratios[0]:10.2f}{ratios[1]:10.2f}   {sum(requests[row].values()):.2f}: {most}')
+        best = {name: max(values) for name, values in rates[row.name].items()}
+        least = {name: min(values) for name, values in used[row.name].items()}
+        sums = {name: sum(counts.values()) for name, counts in requests[row.name].items()}
+        most = ', '.join(f'{kind} {count:.2f}' for kind, count in requests[row.name]['ext4box'].items() if count >= 0.02)
+        print(f'| {row.name} | {best["fuse2fs"] / best["kernel"]:.2f} | {best["ext4box"] / best["kernel"]:.2f} | '
+              f'{sums["fuse2fs"]:.2f} / {sums["ext4box"]:.2f} | {least["fuse2fs"]:.0f} / {least["ext4box"]:.0f} | {most} |')
+    print('Rates relative to kernel ext4; requests and processor time of one operation (1 MiB, one file, one append): fuse2fs / ext4box.')
     if options.json:
         with open(options.json, 'w') as file:
-            json.dump({'rates': rates, 'requests': requests}, file, indent=1)
+            json.dump({'rates': rates, 'processor': used, 'requests': requests}, file, indent=1)
 
 
 main()

@@ -69,6 +69,22 @@ void append_and_sync(const std::string& path, long count) {
   ::close(fd);
 }
 
+/// Removes what create_files() made in one folder.
+void unlink_files(const std::string& root, long count) {
+  for (long number = 0; number < count; ++number) {
+    const std::string path = root + "/file-" + std::to_string(number);
+    if (::unlink(path.c_str()) != 0) fail(path);
+  }
+}
+
+/// As many files as `callers`, each appended to and synced by a thread of its own.
+void sync_in_parallel(const std::string& root, int callers, long count) {
+  std::vector<std::thread> threads;
+  for (int number = 0; number < callers; ++number)
+    threads.emplace_back([&, number] { append_and_sync(root + "/log-" + std::to_string(number), count); });
+  for (auto& thread : threads) thread.join();
+}
+
 void in_parallel(const std::string& root, int writers, long bytes) {
   std::vector<std::thread> threads;
   for (int number = 0; number < writers; ++number)
@@ -92,7 +108,15 @@ int main(int argc, char** argv) {
     create_files(argv[2], number(3), number(4), number(5));
   else if (job == "append-sync")
     append_and_sync(argv[2], number(3));
+  else if (job == "parallel-sync")
+    sync_in_parallel(argv[2], static_cast<int>(number(3)), number(4));
+  else if (job == "unlink")
+    unlink_files(argv[2], number(3));
   else
-    return std::fputs("usage: file_work stream-out|stream-in|parallel|create|append-sync PATH NUMBER...\n", stderr), 1;
+    return std::fputs(
+               "usage: file_work stream-out|stream-in|parallel|create|append-sync|parallel-sync|unlink PATH "
+               "NUMBER...\n",
+               stderr),
+           1;
   std::printf("%.6f\n", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }

@@ -48,6 +48,10 @@ class FakeActions final : public MountActions {
     if (source_error != 0) return errno_error(source_error);
     return open_null();
   }
+  Result<UniqueFd> open_direct_source() override {
+    note("direct");
+    return open_null();
+  }
   Result<UniqueFd> open_fuse_device() override { return open_null(); }
   Result<void> create_mount(MountSpecification& specification) override {
     note("create");

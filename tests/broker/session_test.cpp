@@ -180,6 +180,26 @@ TEST_F(SessionTest, only_the_source_is_opened_and_only_plainly) {
   });
 }
 
+TEST_F(SessionTest, our_own_worker_gets_the_source_once_more_and_only_directly) {
+  run(opened(kPrivateVersion, [](auto& worker) {
+    EXPECT_EQ(worker.open(), EPERM) << "not directly";
+    EXPECT_EQ(worker.open(O_RDWR | O_DIRECT, "/etc/shadow"), EPERM);
+    EXPECT_EQ(worker.open(O_RDWR | O_DIRECT | O_TRUNC), EPERM);
+    EXPECT_EQ(worker.ask(OpenBlockDevice{O_RDWR | O_DIRECT, 0, 0, 4096, {"disk.img"}}), EPERM);
+    EXPECT_EQ(worker.open(O_RDWR | O_DIRECT), 0u);
+    EXPECT_EQ(worker.open(O_RDWR | O_DIRECT), EPERM) << "a third time";
+  }));
+  EXPECT_EQ(actions.acts, "meet " + std::to_string(kPrivateVersion) + ", check, source 0, check, direct");
+  run(opened(kVersion1, [](auto& worker) { EXPECT_EQ(worker.open(O_RDWR | O_DIRECT), EPERM); }));
+  grants.read_only = true;
+  run([](FakeWorker& worker) {
+    worker.greet(kPrivateVersion);
+    EXPECT_EQ(worker.open(O_RDONLY), 0u);
+    EXPECT_EQ(worker.open(O_RDWR | O_DIRECT), EROFS);
+    EXPECT_EQ(worker.open(O_RDONLY | O_DIRECT), 0u);
+  });
+}
+
 TEST_F(SessionTest, opens_may_be_tried_again_while_they_are_refused) {
   actions.source_error = EBUSY;
   run([](FakeWorker& worker) {

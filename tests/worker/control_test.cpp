@@ -8,58 +8,19 @@
 #include <thread>
 
 #include "protocol/errors.h"
-#include "tests/worker/hostile_broker.h"
+#include "tests/worker/workers_end.h"
 
 namespace {
 
 using protocol::Violation;
+using testing_support::code;
 using testing_support::HostileBroker;
 using testing_support::memory_file;
+using testing_support::WorkersEnd;
 using worker::Control;
 using worker::Error;
 using worker::Result;
 using worker::UniqueFd;
-
-constexpr worker::Patience kShort{std::chrono::milliseconds{300}, std::chrono::milliseconds{300}};
-
-class WorkersEnd : public testing::Test {
- protected:
-  void SetUp() override {
-    if (::access("/dev/fuse", R_OK | W_OK) != 0) GTEST_SKIP() << "no /dev/fuse";
-  }
-
-  /// Plays both ends: `broker` on a thread, `worker` here.
-  template <typename Played>
-  auto play(std::function<void(HostileBroker&)> broker, Played worker) {
-    int ends[2];
-    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-    HostileBroker other{UniqueFd{ends[1]}};
-    std::jthread thread{[&] { broker(other); }};
-    Control control{protocol::Channel{UniqueFd{ends[0]}}, kShort};
-    auto result = worker(control);
-    control = Control{protocol::Channel{UniqueFd{}}};
-    thread.join();
-    return result;
-  }
-
-  Result<worker::Gifts> greeted_by(std::function<void(HostileBroker&)> broker) {
-    return play(std::move(broker), [](Control& control) { return control.greet(); });
-  }
-
-  /// The worker's end after an honest greeting.
-  template <typename Played>
-  auto after_greeting(std::uint16_t version, std::function<void(HostileBroker&)> broker, Played worker) {
-    return play(
-        [&](HostileBroker& other) {
-          if (other.prepare(version)) broker(other);
-        },
-        [&](Control& control) {
-          const auto gifts = control.greet();
-          EXPECT_TRUE(gifts) << gifts.error().message();
-          return worker(control);
-        });
-  }
-};
 
 worker::MountRequest some_mount() {
   worker::MountRequest request;
@@ -73,8 +34,6 @@ protocol::Facts some_facts() {
   facts.block_size = 4096;
   return facts;
 }
-
-std::error_code code(const auto& result) { return result ? std::error_code{} : result.error().code; }
 
 // Greeting.
 
@@ -248,12 +207,6 @@ TEST_F(WorkersEnd, takes_only_the_fuse_device_as_such) {
 
 // The volume.
 
-/// Answers each OPEN with the next of `answers`: an errno, or 0 and the descriptor.
-struct Answer {
-  std::uint32_t error;
-  int descriptor = -1;
-};
-
 TEST_F(WorkersEnd, asks_for_the_source_by_the_name_it_was_told) {
   std::string asked;
   const UniqueFd file = memory_file("volume");
@@ -266,65 +219,6 @@ TEST_F(WorkersEnd, asks_for_the_source_by_the_name_it_was_told) {
       [](Control& control) { return control.open_source("disk.img", true, true); });
   ASSERT_TRUE(source) << source.error().message();
   EXPECT_EQ(asked, std::string("OPEN\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\0disk.img\0", 29));
-}
-
-class Opening : public WorkersEnd {
- protected:
-  /// What open_source says when OPENs are answered so; `asked_` has the flags of each.
-  Result<UniqueFd> open(std::vector<Answer> answers, bool write, bool fall_back, const char* name = "disk.img") {
-    asked_.clear();
-    return after_greeting(
-        1,
-        [&, answers](HostileBroker& broker) {
-          for (const Answer& answer : answers) {
-            const std::string packet = broker.hear();
-            if (packet.size() < 8) return;
-            asked_.push_back(packet[7]);
-            broker.say(protocol::File{answer.error, {name}},
-                       answer.descriptor < 0 ? std::vector<int>{} : std::vector<int>{answer.descriptor});
-          }
-        },
-        [&](Control& control) { return control.open_source("disk.img", write, fall_back); });
-  }
-  std::vector<int> asked_;
-};
-
-TEST_F(Opening, falls_back_to_reading_only_where_that_may_be) {
-  const UniqueFd file = memory_file("volume");
-  const UniqueFd reading{::open(("/proc/self/fd/" + std::to_string(file.get())).c_str(), O_RDONLY)};
-  for (const std::uint32_t error : {EPERM, EACCES, EROFS}) {
-    EXPECT_TRUE(open({{error}, {0, reading.get()}}, true, true)) << error;
-    EXPECT_EQ(asked_, (std::vector<int>{O_RDWR, O_RDONLY}));
-    EXPECT_EQ(code(open({{error}}, true, false)).value(), static_cast<int>(error));
-    EXPECT_EQ(code(open({{error}}, false, true)).value(), static_cast<int>(error));
-  }
-  EXPECT_EQ(code(open({{EIO}}, true, true)), std::errc::io_error);
-}
-
-TEST_F(Opening, tries_a_busy_source_again_until_its_patience_ends) {
-  const UniqueFd file = memory_file("volume");
-  EXPECT_TRUE(open({{EBUSY}, {0, file.get()}}, true, true));
-  EXPECT_EQ(asked_.size(), 2U);
-  EXPECT_EQ(code(open(std::vector<Answer>(100, {EBUSY}), true, true)), std::errc::device_or_resource_busy);
-  EXPECT_LT(asked_.size(), 10U);
-}
-
-TEST_F(Opening, takes_only_a_file_or_block_device_open_as_it_asked) {
-  const UniqueFd file = memory_file("volume");
-  const std::string path = "/proc/self/fd/" + std::to_string(file.get());
-  const UniqueFd reading{::open(path.c_str(), O_RDONLY)}, writing{::open(path.c_str(), O_WRONLY)},
-      path_only{::open(path.c_str(), O_PATH)}, directory{::open("/", O_RDONLY | O_DIRECTORY)},
-      character{::open("/dev/zero", O_RDWR)};
-  EXPECT_TRUE(open({{0, reading.get()}}, false, true));
-  EXPECT_FALSE(open({{0, reading.get()}}, true, true)) << "it asked to write";
-  EXPECT_FALSE(open({{0, writing.get()}}, true, true));
-  EXPECT_FALSE(open({{0, writing.get()}}, false, true));
-  EXPECT_FALSE(open({{0, path_only.get()}}, false, true));
-  EXPECT_FALSE(open({{0, directory.get()}}, false, true));
-  EXPECT_FALSE(open({{0, character.get()}}, true, true));
-  EXPECT_EQ(code(open({{0, file.get()}}, true, true, "other.img")), Violation::mismatch);
-  EXPECT_EQ(code(open({{0}}, true, true)), Violation::missing_descriptor);
-  EXPECT_EQ(code(open({{EACCES, file.get()}}, true, true)), Violation::extra_descriptor);
 }
 
 TEST_F(WorkersEnd, takes_no_descriptor_once_it_has_the_source) {

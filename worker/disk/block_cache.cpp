@@ -87,9 +87,9 @@ struct BlockCache::State {
   }
 
   Block& at(BlockNumber number) {
-    Block& block = blocks[number];
-    block.number = number;
-    return block;
+    const auto [found, absent] = blocks.try_emplace(number);
+    if (absent) found->second.number = number;  // read by others without the lock from then on
+    return found->second;
   }
 
   void unlist(Block& block) noexcept {

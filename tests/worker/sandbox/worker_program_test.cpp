@@ -36,6 +36,7 @@ class Session {
 
   bool greet(const std::vector<std::string>& arguments, std::uint16_t version = protocol::kPrivateVersion,
              std::uint32_t flags = protocol::kHelloAllowOther) {
+    version_ = version;
     return broker.greet(version, flags) && broker.give_arguments(arguments) &&
            broker.say(protocol::File{0, {"fusedev"}}, {fuse_device.get()});
   }
@@ -43,7 +44,10 @@ class Session {
   bool give_source(const std::string& path, int flags = O_RDWR) {
     const std::string asked = broker.hear();
     const UniqueFd source{::open(path.c_str(), flags | O_CLOEXEC)};
-    return asked.starts_with("OPEN") && broker.say(protocol::File{0, {path}}, {source.get()});
+    const bool given = asked.starts_with("OPEN") && broker.say(protocol::File{0, {path}}, {source.get()});
+    // Our own worker would like to have it with O_DIRECT too, and can do without.
+    if (version_ != protocol::kPrivateVersion) return given;
+    return given && broker.hear().starts_with("OPEN") && broker.say(protocol::File{EOPNOTSUPP, {path}});
   }
   /// Hears one packet, which has to have this tag, and answers a request with success.
   bool grant(std::string_view tag) {
@@ -80,6 +84,9 @@ class Session {
   }
 
   std::string last;  ///< the last packet that was heard
+
+ private:
+  std::uint16_t version_ = 0;
 };
 
 class WorkerProgram : public testing::Test {
