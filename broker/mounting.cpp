@@ -254,6 +254,7 @@ Mounting::Remains Mounting::release() {
   loop_.reset();
   source_.reset();
   where_.reset();
+  direct_.reset();
   fuse_device_.reset();
   mount_.reset();
   return remains;
