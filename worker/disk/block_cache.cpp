@@ -355,7 +355,12 @@ void BlockCache::forget(BlockNumber first, std::uint64_t count) {
 
 std::size_t BlockCache::dirty_blocks() const noexcept {
   const std::lock_guard lock{state_->mutex};
-  return state_->dirty_count + state_->touched.size();
+  std::size_t count = state_->dirty_count;
+  for (const Block* block : state_->touched) {
+    if (block->forgotten && block->dirty) --count;
+    if (!block->forgotten && block->working && !block->dirty) ++count;
+  }
+  return count;
 }
 
 std::size_t BlockCache::clean_blocks() const noexcept {

@@ -76,7 +76,7 @@ class BlockCache {
   /// that a commit has frozen still goes home: the blocks must not carry anything else before that commit has settled.
   void forget(BlockNumber first, std::uint64_t count);
 
-  /// How many blocks the running operation and its forerunners have left dirty.
+  /// How many blocks the running operation, were it to end now, and its forerunners leave dirty.
   std::size_t dirty_blocks() const noexcept;
   /// How many are kept though they are the same on the device.
   std::size_t clean_blocks() const noexcept;

@@ -184,6 +184,16 @@ Result<void> Volume::start_writing() {
 }
 
 Result<void> Volume::begin_writing() {
+  auto outcome = open_gate();
+  if (!outcome.ok()) {
+    // Half begun is not begun: whoever waits is told so.
+    const std::lock_guard lock{mutator_};
+    if (gate_ != Gate::failed) stop_writing(outcome.error());
+  }
+  return outcome;
+}
+
+Result<void> Volume::open_gate() {
   if (recovery_ != nullptr) TRY(recovery_->replay());
   {
     const std::lock_guard lock{mutator_};

@@ -184,6 +184,7 @@ class Volume {
   void set_gate(Gate gate);
   void stop_others();
   Result<void> begin_writing();
+  Result<void> open_gate();
   Result<void> end_writing(Gate gate);
 
   Result<void> commit_once();
