@@ -24,8 +24,6 @@ using protocol::last_error;
 constexpr int kOpenFlags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 constexpr std::chrono::milliseconds kPollInterval{50};
 
-std::string descriptor_path(int descriptor) { return "/proc/self/fd/" + std::to_string(descriptor); }
-
 /// The only look at the path. Links into /proc/self/fd are welcome: callers hand over images they have opened that way.
 Result<UniqueFd> resolve(const std::string& path) {
   struct open_how how {};
@@ -180,13 +178,6 @@ Result<Source> attempt(int resolved, const MountPlan& plan, StateFile& slot,
 }
 
 }  // namespace
-
-Result<UniqueFd> Source::reopen(bool direct) const {
-  const int flags = (read_only ? O_RDONLY : O_RDWR) | kOpenFlags | (direct ? O_DIRECT : 0);
-  UniqueFd again{::open(descriptor_path(descriptor.get()).c_str(), flags)};
-  if (!again) return last_error("cannot open it again");
-  return again;
-}
 
 Result<void> Source::claim() {
   if (kind != SourceKind::block_device || read_only || !whole) return {};

@@ -31,18 +31,15 @@ struct Source {
   std::string warning;         ///< one line when it fell back to read-only
   StateFile slot;              ///< where its use is published
 
-  /// A second open file description of the same thing, with no lock of its own.
-  Result<UniqueFd> reopen(bool direct) const;
-
   /// For a block device that is served without fuseblk, whose superblock would be the claim: makes `descriptor` the
   /// exclusive claim, as long as it is open. Nothing to do for files and read-only mounts.
   Result<void> claim();
 };
 
-/// Opens and locks the plan's source and publishes its use: of several who try at once, by whatever path or device node,
-/// one succeeds. Without an explicit `rw`, EPERM, EACCES and EROFS fall back to read-only. EBUSY is tried again until
-/// `deadline`; then the error's detail names the holder: a mount of ours (by its state file), another mount, or a loop
-/// device. EINTR once the descriptor `interrupt` is readable.
+/// Opens and locks the plan's source and publishes its use: of several who try at once, by whatever path or device
+/// node, one succeeds. Without an explicit `rw`, EPERM, EACCES and EROFS fall back to read-only. EBUSY is tried again
+/// until `deadline`; then the error's detail names the holder: a mount of ours (by its state file), another mount, or a
+/// loop device. EINTR once the descriptor `interrupt` is readable.
 Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline, int interrupt = -1);
 
 }  // namespace broker
