@@ -77,7 +77,7 @@ std::optional<Standing> mount(const MountPlan& plan, int interrupts, int& exit_c
   const auto deadline = std::chrono::steady_clock::now() + plan.timeout;
   const auto failed = [&](const Error& error) {
     exit_code = error.code == std::errc::interrupted ? fail(plan, plan.source, kInterruption, kInterrupted)
-                                            : fail(plan, plan.source, error, kMountFailed);
+                                                     : fail(plan, plan.source, error, kMountFailed);
     return std::nullopt;
   };
   Mounting mounting{plan, deadline, interrupts};

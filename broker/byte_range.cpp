@@ -7,7 +7,6 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "broker/mount_table.h"
 #include "protocol/unique_fd.h"
@@ -22,13 +21,6 @@ std::string sysfs(dev_t device, const char* leaf) {
   return "/sys/dev/block/" + std::to_string(::major(device)) + ":" + std::to_string(::minor(device)) + "/" + leaf;
 }
 
-std::uint64_t sysfs_number(dev_t device, const char* leaf) {
-  const std::string text = read_small_file(sysfs(device, leaf));
-  std::uint64_t number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
-}
-
 /// The whole disk a partition is on.
 dev_t disk_of(dev_t partition) {
   const std::string text = read_small_file(sysfs(partition, "../dev"));
@@ -40,8 +32,8 @@ dev_t disk_of(dev_t partition) {
 Result<ByteRange> descend(dev_t device, Window window, std::vector<dev_t>* through) {
   for (int depth = 0; depth < kDeepestStack; ++depth) {
     if (through) through->push_back(device);
-    if (sysfs_number(device, "partition") != 0) {
-      window.offset += sysfs_number(device, "start") * kSector;
+    if (read_number_file(sysfs(device, "partition")) != 0) {
+      window.offset += read_number_file(sysfs(device, "start")) * kSector;
       device = disk_of(device);
       if (through) through->push_back(device);
     }
@@ -101,6 +93,6 @@ std::string block_device_path(dev_t device) {
   return "/dev/" + name;
 }
 
-std::uint64_t block_device_size(dev_t device) { return sysfs_number(device, "size") * kSector; }
+std::uint64_t block_device_size(dev_t device) { return read_number_file(sysfs(device, "size")) * kSector; }
 
 }  // namespace broker

@@ -7,7 +7,6 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
-#include <charconv>
 #include <climits>
 
 namespace broker {
@@ -18,8 +17,6 @@ using protocol::last_error;
 
 /// Since Linux 6.8; Debian 12's headers do not have it.
 constexpr unsigned kStatxUniqueMountId = 0x4000;
-
-std::string descriptor_path(int descriptor) { return "/proc/self/fd/" + std::to_string(descriptor); }
 
 /// What the kernel wrote into a file system context to explain a refusal, without its "e " and its full stops.
 std::string context_text(int context) {
@@ -161,11 +158,9 @@ Result<void> FuseMount::attach(const MountPoint& where) {
 
 void raise_readahead(const MountIdentity& identity, bool block, unsigned kib) {
   const std::string path = bdi_directory(identity, block) + "/read_ahead_kb";
-  unsigned now = 0;
-  const std::string shown = read_small_file(path), wanted = std::to_string(kib);
-  std::from_chars(shown.data(), shown.data() + shown.size(), now);
+  const std::string wanted = std::to_string(kib);
   const UniqueFd file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
-  if (file && now < kib) (void)!::write(file.get(), wanted.data(), wanted.size());
+  if (file && read_number_file(path) < kib) (void)!::write(file.get(), wanted.data(), wanted.size());
 }
 
 std::vector<MountEntry> mounts_of(const MountIdentity& identity) {
@@ -184,8 +179,7 @@ std::vector<MountEntry> mounts_of(const MountIdentity& identity) {
 Result<void> detach(const MountEntry& entry, int flags) {
   const auto slash = entry.mount_point.rfind('/');
   const std::string name = entry.mount_point.substr(slash + 1);
-  const UniqueFd parent{
-      ::open(entry.mount_point.substr(0, slash + 1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  const UniqueFd parent{::open(entry.mount_point.substr(0, slash + 1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
   // Without following a final link and, being O_PATH, without a request to the file system mounted there.
   UniqueFd root{::openat(parent.get(), name.empty() ? "." : name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
   if (!root) return last_error();

@@ -1,12 +1,8 @@
 #include "broker/mount_table.h"
 
-#include <fcntl.h>
 #include <sys/sysmacros.h>
 
-#include <charconv>
 #include <optional>
-
-#include "protocol/unique_fd.h"
 
 namespace broker {
 namespace {
@@ -35,22 +31,18 @@ std::string_view next_field(std::string_view& line) {
   return field;
 }
 
-template <typename Number>
-bool read_number(std::string_view text, Number& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc{} && end == text.data() + text.size();
-}
-
 std::optional<MountEntry> parse_line(std::string_view line) {
   MountEntry entry;
-  if (!read_number(next_field(line), entry.id) || !read_number(next_field(line), entry.parent)) return std::nullopt;
+  const auto id = parse_number<std::uint64_t>(next_field(line)), parent = parse_number<std::uint64_t>(next_field(line));
   const std::string_view numbers = next_field(line);
   const auto colon = numbers.find(':');
-  unsigned major = 0, minor = 0;
-  if (colon == numbers.npos || !read_number(numbers.substr(0, colon), major) ||
-      !read_number(numbers.substr(colon + 1), minor))
-    return std::nullopt;
-  entry.device = ::makedev(major, minor);
+  if (!id || !parent || colon == numbers.npos) return std::nullopt;
+  const auto major = parse_number<unsigned>(numbers.substr(0, colon));
+  const auto minor = parse_number<unsigned>(numbers.substr(colon + 1));
+  if (!major || !minor) return std::nullopt;
+  entry.id = *id;
+  entry.parent = *parent;
+  entry.device = ::makedev(*major, *minor);
   entry.root = unescape(next_field(line));
   entry.mount_point = unescape(next_field(line));
   entry.options = next_field(line);
@@ -90,17 +82,6 @@ Result<std::vector<MountEntry>> read_mount_table(const char* path) {
   const std::string text = read_small_file(path, 64 << 20);
   if (text.empty()) return protocol::errno_error(ENOENT, "cannot read the mount table");
   return parse_mount_table(text);
-}
-
-std::string read_small_file(const std::string& path, std::size_t limit) {
-  const protocol::UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)};
-  std::string text;
-  char part[4096];
-  for (ssize_t got; file && (got = ::read(file.get(), part, sizeof part)) != 0;) {
-    if (got < 0 || text.size() + static_cast<std::size_t>(got) > limit) return {};
-    text.append(part, static_cast<std::size_t>(got));
-  }
-  return text;
 }
 
 }  // namespace broker

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/text.h"
 #include "protocol/result.h"
 
 namespace broker {
@@ -25,8 +26,5 @@ struct MountEntry {
 protocol::Result<std::vector<MountEntry>> read_mount_table(const char* path = "/proc/self/mountinfo");
 /// The parser alone, for tests and fuzzing: lines it does not understand are left out.
 std::vector<MountEntry> parse_mount_table(std::string_view text);
-
-/// A whole file of /proc, /sys or the like; empty if it can not be read or is longer than `limit`.
-std::string read_small_file(const std::string& path, std::size_t limit = 1 << 16);
 
 }  // namespace broker

@@ -44,7 +44,8 @@ constexpr MountWord kWords[] = {
     {"subtype=", Effect::text, &Plan::subtype},
     {"kernel", Effect::replace, "allow_other,default_permissions,suid,dev,acl"},
 
-    {"default_permissions auto_unmount nonempty use_ino hard_remove big_writes large_read", Effect::no_effect, "always so"},
+    {"default_permissions auto_unmount nonempty use_ino hard_remove big_writes large_read", Effect::no_effect,
+     "always so"},
     {"nolazytime noiversion nomand silent loud", Effect::no_effect, "always so"},
     {"splice_* kernel_cache auto_cache noforget clone_fd", Effect::no_effect, "the FUSE library's; the worker chooses"},
     {"attr_timeout= entry_timeout= negative_timeout= ac_attr_timeout= max_read= max_write= blksize=", Effect::no_effect,

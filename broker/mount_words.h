@@ -14,12 +14,12 @@ enum class Effect : std::uint8_t {
   read_write,
   no_recovery,  ///< read-only, and the worker has to know too
   remount,
-  set,    ///< bits are set in the mount's attributes
-  clear,  ///< bits are cleared
-  bytes,  ///< its value is a number of bytes, for a member of the window
-  yes,    ///< a member of the plan becomes true
-  no,     ///< or false
-  text,   ///< its value becomes a member of the plan
+  set,          ///< bits are set in the mount's attributes
+  clear,        ///< bits are cleared
+  bytes,        ///< its value is a number of bytes, for a member of the window
+  yes,          ///< a member of the plan becomes true
+  no,           ///< or false
+  text,         ///< its value becomes a member of the plan
   replace,      ///< stands for other words
   implied,      ///< the same, but only if said to us directly: mount(8) spells out what these imply
   bookkeeping,  ///< of mount(8) and fstab; means nothing to a mount

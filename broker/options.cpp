@@ -3,13 +3,13 @@
 #include <linux/mount.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <limits>
 #include <optional>
 
 #include "broker/install_paths.h"
 #include "broker/mount_words.h"
+#include "broker/text.h"
 #include "protocol/log.h"
 
 namespace broker {
@@ -57,11 +57,10 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text) {
       text.remove_suffix(1);
     }
   }
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, hexadecimal ? 16 : 10);
+  const auto number = parse_number<std::uint64_t>(text, hexadecimal ? 16 : 10);
   constexpr auto kLargest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  if (error != std::errc{} || end != text.data() + text.size() || number > kLargest >> shift) return std::nullopt;
-  return number << shift;
+  if (!number || *number > kLargest >> shift) return std::nullopt;
+  return *number << shift;
 }
 
 class Parser {
@@ -134,10 +133,8 @@ class Parser {
     return {};
   }
   static Result<void> timeout(Parser& parser, std::string_view value) {
-    unsigned seconds = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), seconds);
-    if (error != std::errc{} || end != value.data() + value.size() || seconds == 0 || seconds > 86'400)
-      return refuse(quoted(value) + " is not a number of seconds from 1 to 86400");
+    const unsigned seconds = parse_number<unsigned>(value).value_or(0);
+    if (seconds == 0 || seconds > 86'400) return refuse(quoted(value) + " is not a number of seconds from 1 to 86400");
     parser.plan_.timeout = std::chrono::seconds{seconds};
     return {};
   }

@@ -6,7 +6,6 @@
 
 #include <array>
 #include <bit>
-#include <charconv>
 #include <optional>
 
 namespace broker {
@@ -65,13 +64,6 @@ std::string_view next_word(std::string_view& list) {
   return word;
 }
 
-std::optional<std::uint32_t> number(std::string_view text) {
-  std::uint32_t value = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failure != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 std::uint32_t take_option(const Grants& grants, std::string_view word, MountSpecification& specification) {
   const auto equals = word.find('=');
   const bool has_value = equals != word.npos;
@@ -87,13 +79,13 @@ std::uint32_t take_option(const Grants& grants, std::string_view word, MountSpec
       case Word::allow_other:
         return grants.allow_other ? 0 : EPERM;
       case Word::max_read: {
-        const auto bytes = number(value);
+        const auto bytes = parse_number<std::uint32_t>(value);
         if (!bytes) return EINVAL;
         specification.max_read = *bytes;
         return 0;
       }
       case Word::block_size: {
-        const auto bytes = number(value);
+        const auto bytes = parse_number<std::uint32_t>(value);
         if (!specification.block || !bytes || !std::has_single_bit(*bytes) || *bytes < 512 || *bytes > 65536)
           return EINVAL;
         specification.block_size = *bytes;

@@ -7,12 +7,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include <charconv>
-#include <cstdlib>
 #include <filesystem>
 #include <vector>
 
-#include "broker/mount_table.h"
+#include "broker/text.h"
 
 namespace broker {
 namespace {
@@ -24,14 +22,15 @@ std::vector<std::string> stat_fields(const std::string& path) {
   const auto name_end = text.rfind(')');
   if (name_end == text.npos) return fields;
   for (std::size_t at = name_end + 2; at < text.size();) {
-    const auto end = std::min(text.find(' ', at), text.size());
+    const auto end = std::min(text.find_first_of(" \n", at), text.size());
     fields.push_back(text.substr(at, end - at));
     at = end + 1;
   }
   return fields;
 }
 
-constexpr std::size_t kState = 0, kUserTime = 11, kSystemTime = 12, kStartTime = 19, kExitCode = 49;  // man proc's numbers less 3
+constexpr std::size_t kState = 0, kUserTime = 11, kSystemTime = 12, kStartTime = 19,
+                      kExitCode = 49;  // man proc's numbers less 3
 
 /// Since Linux 6.13, the exit code since 6.15; Debian 12's headers have neither. Source: kernel uapi, linux/pidfd.h.
 struct PidfdInfo {
@@ -59,10 +58,7 @@ bool waits_for_disk(pid_t pid) {
 std::uint64_t process_start_time(pid_t pid) {
   const auto fields = pid > 0 ? stat_fields(process_folder(pid) + "/stat") : std::vector<std::string>{};
   if (fields.size() <= kStartTime || fields[kState] == "Z" || fields[kState] == "X") return 0;
-  std::uint64_t ticks = 0;
-  const std::string& text = fields[kStartTime];
-  std::from_chars(text.data(), text.data() + text.size(), ticks);
-  return ticks;
+  return parse_number<std::uint64_t>(fields[kStartTime]).value_or(0);
 }
 
 protocol::Result<protocol::UniqueFd> open_process(pid_t pid, std::uint64_t start_time) {
@@ -82,9 +78,10 @@ std::optional<int> exit_status(int pidfd, pid_t pid) {
   if (::ioctl(pidfd, kPidfdGetInfo, &info) == 0 && (info.mask & kPidfdInfoExit)) return info.exit_code;
   const auto fields = stat_fields(process_folder(pid) + "/stat");
   // Looked at before it is known that the number was still its own.
-  if (fields.size() <= kExitCode || fields[kState] != "Z" || ::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) != 0)
+  if (fields.size() <= kExitCode || fields[kState] != "Z" ||
+      ::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) != 0)
     return std::nullopt;
-  return std::atoi(fields[kExitCode].c_str());
+  return parse_number<int>(fields[kExitCode]);
 }
 
 std::string describe_end(int status) {

@@ -32,8 +32,7 @@ Result<void> set_attributes(int mount, std::uint64_t set, std::uint64_t clear) {
 }
 
 Result<void> tell_worker(const MountPoint& where, MountMode mode) {
-  const std::string path = "/proc/self/fd/" + std::to_string(where.descriptor.get());
-  const UniqueFd root{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  const UniqueFd root{::open(descriptor_path(where.descriptor.get()).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   auto value = static_cast<std::uint32_t>(mode);
   if (root && ::ioctl(root.get(), protocol::kSetMountMode, &value) == 0) return {};
   if (errno == EROFS)

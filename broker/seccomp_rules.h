@@ -52,7 +52,7 @@ inline constexpr Rule kSupervisorRules[] = {
     {SCMP_SYS(readlinkat), "/proc/self/fd"},
     {SCMP_SYS(fcntl), "duplicate a descriptor, non-blocking reads, locks of state files"},
     {SCMP_SYS(flock), "locks of state files"},
-    {SCMP_SYS(ioctl), "Asio: non-blocking mode", equals(1, 0x5421)},  // FIONBIO
+    {SCMP_SYS(ioctl), "Asio: non-blocking mode", equals(1, 0x5421)},                       // FIONBIO
     {SCMP_SYS(ioctl), "how a worker that is not our child ended", equals(1, 0xc040ff0b)},  // PIDFD_GET_INFO
     {SCMP_SYS(recvfrom), "size of the worker's next message"},
     {SCMP_SYS(recvmsg), "the worker's goodbye"},

@@ -59,8 +59,8 @@ class Session {
 
   /// Runs until the worker serves or the mount has failed. The caller undoes what `actions` did after a failure.
   asio::awaitable<SessionOutcome> run();
-  /// Ends run() soon, with exit code 8. Once the mount is attached it is too late for that: the worker may have written,
-  /// and only an unmount leaves the volume whole.
+  /// Ends run() soon, with exit code 8. Once the mount is attached it is too late for that: the worker may have
+  /// written, and only an unmount leaves the volume whole.
   void interrupt();
   /// The connection, once run() has ended.
   protocol::Channel take_channel() && { return std::move(channel_); }

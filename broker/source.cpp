@@ -24,8 +24,6 @@ using protocol::last_error;
 constexpr int kOpenFlags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 constexpr std::chrono::milliseconds kPollInterval{50};
 
-std::string descriptor_path(int descriptor) { return "/proc/self/fd/" + std::to_string(descriptor); }
-
 /// The only look at the path. Links into /proc/self/fd are welcome: callers hand over images they have opened that way.
 Result<UniqueFd> resolve(const std::string& path) {
   struct open_how how {};

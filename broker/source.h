@@ -36,10 +36,10 @@ struct Source {
   Result<void> claim();
 };
 
-/// Opens and locks the plan's source and publishes its use: of several who try at once, by whatever path or device node,
-/// one succeeds. Without an explicit `rw`, EPERM, EACCES and EROFS fall back to read-only. EBUSY is tried again until
-/// `deadline`; then the error's detail names the holder: a mount of ours (by its state file), another mount, or a loop
-/// device. EINTR once the descriptor `interrupt` is readable.
+/// Opens and locks the plan's source and publishes its use: of several who try at once, by whatever path or device
+/// node, one succeeds. Without an explicit `rw`, EPERM, EACCES and EROFS fall back to read-only. EBUSY is tried again
+/// until `deadline`; then the error's detail names the holder: a mount of ours (by its state file), another mount, or a
+/// loop device. EINTR once the descriptor `interrupt` is readable.
 Result<Source> open_source(const MountPlan& plan, std::chrono::steady_clock::time_point deadline, int interrupt = -1);
 
 /// A second open file description of what `descriptor` names, for the same kind of access but with O_DIRECT, and with no

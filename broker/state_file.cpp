@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <map>
 
@@ -71,8 +70,9 @@ bool read_value(std::string_view text, bool& value) {
 }
 template <typename Number>
 bool read_value(std::string_view text, Number& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc{} && end == text.data() + text.size();
+  const auto number = parse_number<Number>(text);
+  value = number.value_or(0);
+  return number.has_value();
 }
 
 std::string slot_path(unsigned slot) { return state_directory() + "/" + std::to_string(slot) + ".mount"; }

@@ -19,11 +19,11 @@ struct MountState {
   std::string source, mount_point, type;
   bool read_only = false;
   std::string mode = "classic", way = "spawn", journal = "none";
-  std::string loop_device;                   ///< empty: none
-  bool block = false;                        ///< fuseblk
+  std::string loop_device;  ///< empty: none
+  bool block = false;       ///< fuseblk
   /// As the broker's pid namespace sees them. A worker 0 is yet to come: the range is claimed for a mount being made.
   pid_t worker_pid = 0, supervisor_pid = 0;
-  std::uint64_t worker_start_time = 0;       ///< /proc/PID/stat field 22: tells a reused pid
+  std::uint64_t worker_start_time = 0;  ///< /proc/PID/stat field 22: tells a reused pid
   MountIdentity identity;
   ByteRange range;  ///< Source::range
   std::uint32_t worker_uid = 0;

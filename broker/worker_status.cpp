@@ -1,16 +1,14 @@
 // What /proc tells of a worker: who it is and how it is confined.
 #include <dirent.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <memory>
 #include <optional>
 
+#include "broker/text.h"
 #include "broker/worker_process.h"
 
 namespace broker {
@@ -34,12 +32,9 @@ std::string_view field(std::string_view status, std::string_view name) {
   return {};
 }
 
+/// The number that a field begins with.
 std::optional<std::uint64_t> number(std::string_view text, int base = 10) {
-  std::uint64_t value = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (failure != std::errc{} || end == text.data()) return std::nullopt;
-  if (end != text.data() + text.size() && *end != ' ' && *end != '\t') return std::nullopt;
-  return value;
+  return parse_number<std::uint64_t>(text.substr(0, text.find_first_of(" \t")), base);
 }
 
 /// Filters as the status says; kernels before 5.9 do not count them.
@@ -65,16 +60,9 @@ Error uncontained(std::string reason) {
 }
 
 Result<std::string> read_status(const std::string& directory) {
-  const UniqueFd file{::open((directory + "/status").c_str(), O_RDONLY | O_CLOEXEC)};
-  if (!file) return last_error("cannot look at the worker");
-  std::string text;
-  std::array<char, 4096> piece;
-  while (true) {
-    const ssize_t length = ::read(file.get(), piece.data(), piece.size());
-    if (length < 0) return last_error("cannot look at the worker");
-    if (length == 0) return text;
-    text.append(piece.data(), static_cast<std::size_t>(length));
-  }
+  std::string text = read_small_file(directory + "/status");
+  if (text.empty()) return errno_error(ESRCH, "cannot look at the worker");
+  return text;
 }
 
 /// Whether the process behind the pidfd still runs: only then was the number in a /proc path surely its own.

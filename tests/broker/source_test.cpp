@@ -260,6 +260,7 @@ TEST_F(SourceTest, a_claim_keeps_others_out_and_the_lock_goes_with_it) {
   const auto again = reopen_direct(source->descriptor);
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(::fcntl(again->get(), F_GETFL) & (O_ACCMODE | O_DIRECT), O_RDWR | O_DIRECT);
+  EXPECT_EQ(::fcntl(source->descriptor.get(), F_GETFL) & O_ACCMODE, O_RDWR);
 }
 
 }  // namespace

@@ -325,6 +325,19 @@ def foreground_stays_until_unmount(scratch):
     scratch.fsck(image)
 
 
+def a_foreground_mount_is_unmounted_by_term(scratch):
+    image, point = scratch.image(), scratch.directory()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = subprocess.Popen([BROKER, image, point, '-f'])
+        wait_for(lambda: mounted(point), 'mounted')
+        with open(f'{point}/file', 'w') as file:
+            file.write('text')
+        process.send_signal(number)
+        expect(process.wait(30) in (0, 8), f'exit {process.returncode}')
+        expect(not mounted(point), 'still mounted')
+        scratch.fsck(image)
+
+
 def interrupted_mounts_are_undone(scratch):
     image, point = scratch.image(), scratch.directory()
     before = digest(image)
@@ -352,4 +365,4 @@ main(mounts_writes_unmounts, every_failure_is_one_line_and_writes_nothing, check
      a_full_backlog_is_waited_for_no_longer_than_told, falls_back_where_the_medium_is_read_only, a_busy_source_is_retried,
      read_only_writes_nothing, falls_back_to_read_only_with_one_warning, windows_of_one_disk_image,
      block_devices_are_served_directly, noloop_serves_the_file_itself, foreground_stays_until_unmount,
-     interrupted_mounts_are_undone, unmount_of_what_is_not_ours)
+     a_foreground_mount_is_unmounted_by_term, interrupted_mounts_are_undone, unmount_of_what_is_not_ours)
