@@ -26,8 +26,8 @@ unsigned count_serving_threads() {
   return static_cast<unsigned>(std::clamp(2 * processors, 4L, 16L));
 }
 
-/// Besides those that serve: one commits, one obeys signals.
-constexpr unsigned kOtherThreads = 2;
+/// Besides those that serve: one commits, one shows other hosts that we are here, one obeys signals.
+constexpr unsigned kOtherThreads = 3;
 
 }  // namespace
 
@@ -80,7 +80,11 @@ Result<void> Worker::open_volume(const sandbox::Sealed&) {
   TRY(device, disk::FileDevice::open(std::move(source), options_.window_offset, options_.window_size));
   device_ = std::move(device);
   options_.read_only |= device_->read_only();
-  TRY(opened, volume::Volume::open(*device_, options_));
+  const auto tell = [this](const std::string& line) {
+    log(Severity::notice, line);
+    (void)control_->note(1, line);
+  };
+  TRY(opened, volume::Volume::open(*device_, options_, tell));
   volume_ = std::move(opened);
   return {};
 }
@@ -140,6 +144,7 @@ Result<void> Worker::serve() {
   writing_ = true;
   TRY(volume_->start_writing());
   TRY(threads_.run([this] { volume_->run_periodic_commit(stop_commits_.get_token()); }));
+  TRY(threads_.run([this] { volume_->run_mount_protection(stop_commits_.get_token()); }));
   // The mount is in place: a broker that has gone meanwhile takes nothing from it.
   if (const auto told = control_->announce_serving(); !told)
     log(Severity::warning, "broker: " + told.error().message());

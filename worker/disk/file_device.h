@@ -17,6 +17,7 @@ class FileDevice final : public BlockDevice {
   static Result<std::unique_ptr<FileDevice>> open(protocol::UniqueFd fd, ByteOffset offset = 0, std::uint64_t size = 0);
 
   Result<void> read(ByteOffset offset, std::span<std::byte> into) override;
+  Result<void> read_past_cache(ByteOffset offset, std::span<std::byte> into) override;
   Result<void> write(ByteOffset offset, std::span<const std::byte> from) override;
   Result<void> flush() override;
   Result<void> discard(ByteOffset offset, std::uint64_t length) override;

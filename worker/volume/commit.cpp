@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "protocol/log.h"
+#include "worker/volume/mmp.h"
 #include "worker/volume/superblock.h"
 #include "worker/volume/volume.h"
 
@@ -85,6 +86,22 @@ void Volume::run_periodic_commit(std::stop_token stop) {
     lock.unlock();
     if (anything_to_commit()) (void)sync();
     lock.lock();
+  }
+}
+
+void Volume::run_mount_protection(std::stop_token stop) {
+  if (!mmp_) return;
+  std::mutex alone;
+  std::condition_variable_any woken;
+  std::unique_lock lock{alone};
+  while (!stop.stop_requested()) {
+    woken.wait_for(lock, stop, mmp_->update_interval(), [] { return false; });
+    if (stop.stop_requested()) return;
+    if (const auto updated = mmp_->update(); !updated.ok()) {
+      const auto mutator = enter();
+      stop_writing(updated.error());
+      return;
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "worker/disk/home_writer.h"
 #include "worker/disk/io_manager.h"
+#include "worker/volume/mmp.h"
 #include "worker/volume/superblock.h"
 
 namespace worker::volume {
@@ -41,7 +42,7 @@ bool consistent(const ext2_filsys fs) {
 
 }  // namespace
 
-Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const MountOptions& options) {
+Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const MountOptions& options, const Tell& tell) {
   std::unique_ptr<Volume> volume{new Volume{device, options}};
   ext2_super_block super{};
   TRY(volume->read_geometry(super));
@@ -51,6 +52,7 @@ Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const Mo
 
   volume->can_write_ = verdict.access == Access::read_write && !device.read_only() && !options.no_recovery;
   if (options.read_only || !volume->can_write_) volume->gate_ = Gate::read_only;
+  TRY(volume->check_sole_use(super, tell));
   TRY(volume->open_library());
   volume->errors_ = policy(options, *volume->fs_->super);
   if (!options.no_recovery) TRY(volume->check_journal());
@@ -75,6 +77,13 @@ Result<void> Volume::read_geometry(ext2_super_block& super) {
   if (!device_holds_none && blocks > device_.size() / block_size_)
     return errno_error(EUCLEAN, "the file system is larger than what holds it");
   return {};
+}
+
+Result<void> Volume::check_sole_use(const ext2_super_block& super, const Tell& tell) {
+  if (!can_write_ || (super.s_feature_incompat & EXT4_FEATURE_INCOMPAT_MMP) == 0) return {};
+  mmp_ = std::make_unique<Mmp>(device_, super);
+  if (gate_ == Gate::read_only) return {};  // others may write meanwhile; who remounts it rw checks
+  return mmp_->check(tell);
 }
 
 Result<void> Volume::open_library() {
@@ -180,6 +189,13 @@ Result<void> Volume::start_writing() {
 }
 
 Result<void> Volume::begin_writing() {
+  if (mmp_) {
+    if (auto claimed = mmp_->claim(); !claimed.ok()) {
+      const std::lock_guard lock{mutator_};
+      set_gate(Gate::read_only);  // nobody is to wait for what will not come
+      return claimed;
+    }
+  }
   {
     const std::lock_guard lock{mutator_};
     starter_ = std::this_thread::get_id();
@@ -204,6 +220,7 @@ Result<void> Volume::end_writing(Gate gate) {
   }
   // A second commit: the mark is true only once everything before it is durable.
   TRY(sync());
+  if (mmp_) TRY(mmp_->release());
   const std::lock_guard lock{mutator_};
   if (gate_ == Gate::starting) set_gate(gate);
   return {};

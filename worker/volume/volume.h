@@ -25,6 +25,7 @@ namespace worker::volume {
 class Allocator;
 class FileData;
 class Inodes;
+class Mmp;
 class Names;
 class References;
 class Orphans;
@@ -42,8 +43,13 @@ class Xattrs;
 /// neither mutate() nor inspect() nor sync() may be called from inside mutate() or inspect().
 class Volume {
  public:
-  /// Opens and checks; writes nothing. Errors are one line for people: what cannot be served and why.
-  static Result<std::unique_ptr<Volume>> open(disk::BlockDevice& device, const MountOptions& options);
+  /// Told what takes long, a line at a time.
+  using Tell = std::function<void(const std::string&)>;
+
+  /// Opens and checks; writes nothing. Errors are one line for people: what cannot be served and why. A volume with
+  /// multiple mount protection that is to be written and was not unmounted in order is watched for a while first.
+  static Result<std::unique_ptr<Volume>> open(disk::BlockDevice& device, const MountOptions& options,
+                                              const Tell& tell = {});
   /// Without close() before, what was not committed is lost and the volume stays marked as in use.
   ~Volume();
 
@@ -66,6 +72,11 @@ class Volume {
   /// Commits every commit_seconds, and earlier when much is dirty, until asked to stop. For one thread of the caller's:
   /// the volume makes none, for the sandbox forbids it by then.
   void run_periodic_commit(std::stop_token stop);
+
+  /// Multiple mount protection: keeps the block that shows other hosts that the volume is in use, until asked to stop.
+  /// Stops all writing when another one has taken it. For one thread of the caller's; returns at once where the volume
+  /// has no such block.
+  void run_mount_protection(std::stop_token stop);
 
   /// Runs `change` as one atomic operation under the mutator lock: on an error nothing of it remains, neither in memory
   /// nor later on the disk. Waits until start_writing() was called. On ENOSPC with freed blocks still waiting for a
@@ -142,6 +153,7 @@ class Volume {
   Volume(disk::BlockDevice& device, const MountOptions& options);
 
   // Opening, in order.
+  Result<void> check_sole_use(const ext2_super_block& super, const Tell& tell);
   Result<void> read_geometry(ext2_super_block& super);
   Result<void> open_library();
   Result<void> check_journal();
@@ -219,6 +231,7 @@ class Volume {
   std::unique_ptr<disk::BlockCache> cache_;
   std::unique_ptr<disk::Committer> committer_;
   ext2_filsys fs_ = nullptr;
+  std::unique_ptr<Mmp> mmp_;  ///< null without the feature, and on a volume that cannot be written
   std::unique_ptr<Superblock> superblock_;
   std::unique_ptr<Allocator> allocator_;
   std::unique_ptr<References> references_;

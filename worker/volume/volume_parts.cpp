@@ -2,6 +2,7 @@
 #include "worker/volume/allocator.h"
 #include "worker/volume/file_data.h"
 #include "worker/volume/inodes.h"
+#include "worker/volume/mmp.h"
 #include "worker/volume/names.h"
 #include "worker/volume/orphans.h"
 #include "worker/volume/references.h"
