@@ -27,8 +27,8 @@ unsigned count_serving_threads() {
   return static_cast<unsigned>(std::clamp(2 * processors, 4L, 16L));
 }
 
-/// Besides those that serve: one commits, one obeys signals.
-constexpr unsigned kOtherThreads = 2;
+/// Besides those that serve: one commits, one shows other hosts that we are here, one obeys signals.
+constexpr unsigned kOtherThreads = 3;
 
 /// Says how far work on the journal is, at most once a second: what is done sooner says nothing.
 class JournalProgress {
@@ -96,7 +96,11 @@ Result<void> Worker::open_volume(const sandbox::Sealed&) {
                                      std::move(source.direct)));
   device_ = std::move(device);
   options_.read_only |= device_->read_only();
-  TRY(opened, volume::Volume::open(*device_, options_, JournalProgress{}));
+  const auto tell = [this](const std::string& line) {
+    log(Severity::notice, line);
+    (void)control_->note(1, line);
+  };
+  TRY(opened, volume::Volume::open(*device_, options_, {.line = tell, .progress = JournalProgress{}}));
   volume_ = std::move(opened);
   return {};
 }
@@ -156,6 +160,7 @@ Result<void> Worker::serve() {
   writing_ = true;
   TRY(volume_->start_writing());
   TRY(threads_.run([this] { volume_->run_periodic_commit(stop_commits_.get_token()); }));
+  TRY(threads_.run([this] { volume_->run_mount_protection(stop_commits_.get_token()); }));
   // The mount is in place: a broker that has gone meanwhile takes nothing from it.
   if (const auto told = control_->announce_serving(); !told)
     log(Severity::warning, "broker: " + told.error().message());

@@ -23,6 +23,10 @@ class BlockDevice {
 
   virtual Result<void> read(ByteOffset offset, std::span<std::byte> into) = 0;
 
+  /// As read(), but as far as possible what lies on the medium, where another host may have put it, and not what this
+  /// host remembers of it.
+  virtual Result<void> read_past_cache(ByteOffset offset, std::span<std::byte> into) { return read(offset, into); }
+
   /// On return the bytes are readable through this device, but durable only after the next flush().
   virtual Result<void> write(ByteOffset offset, std::span<const std::byte> from) = 0;
 

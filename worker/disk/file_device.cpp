@@ -80,6 +80,12 @@ Result<void> FileDevice::read_whole(int descriptor, ByteOffset offset, std::span
   return {};
 }
 
+Result<void> FileDevice::read_past_cache(ByteOffset offset, std::span<std::byte> into) {
+  // Drops clean pages; nothing that a process can do about one descriptor without O_DIRECT goes further.
+  ::posix_fadvise(fd_.get(), static_cast<off_t>(start_ + offset), static_cast<off_t>(into.size()), POSIX_FADV_DONTNEED);
+  return read(offset, into);
+}
+
 Result<void> FileDevice::write(ByteOffset offset, std::span<const std::byte> from) {
   if (read_only_) return errno_error(EROFS);
   if (!inside(offset, from.size())) return errno_error(EIO, "write behind the end of the volume");

@@ -24,6 +24,7 @@ class FileDevice final : public BlockDevice {
                                                   protocol::UniqueFd direct = {});
 
   Result<void> read(ByteOffset offset, std::span<std::byte> into) override;
+  Result<void> read_past_cache(ByteOffset offset, std::span<std::byte> into) override;
   Result<void> write(ByteOffset offset, std::span<const std::byte> from) override;
   Result<void> flush() override;
   Result<void> discard(ByteOffset offset, std::uint64_t length) override;

@@ -58,6 +58,7 @@ inline constexpr Rule kAllowed[] = {
     {SCMP_SYS(pread64), "block read"},
     {SCMP_SYS(pwrite64), "block write"},
     {SCMP_SYS(fdatasync), "barrier of a commit"},
+    {SCMP_SYS(fadvise64), "read the MMP block as other hosts wrote it", equals(3, POSIX_FADV_DONTNEED)},
     {SCMP_SYS(lseek), "size of the volume's file"},
     {SCMP_SYS(fstat), "kind of a received descriptor"},
     {SCMP_SYS(newfstatat), "the same, as glibc calls it", equals(3, AT_EMPTY_PATH)},

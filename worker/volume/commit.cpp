@@ -6,6 +6,7 @@
 #include "worker/disk/journal.h"
 #include "worker/disk/journal_replay.h"
 #include "worker/volume/journal_recovery.h"
+#include "worker/volume/mmp.h"
 #include "worker/volume/superblock.h"
 #include "worker/volume/volume.h"
 
@@ -162,6 +163,22 @@ void Volume::run_periodic_commit(std::stop_token stop) {
       rest();
     }
     lock.lock();
+  }
+}
+
+void Volume::run_mount_protection(std::stop_token stop) {
+  if (!mmp_) return;
+  std::mutex alone;
+  std::condition_variable_any woken;
+  std::unique_lock lock{alone};
+  while (!stop.stop_requested()) {
+    woken.wait_for(lock, stop, mmp_->update_interval(), [] { return false; });
+    if (stop.stop_requested()) return;
+    if (const auto updated = mmp_->update(); !updated.ok()) {
+      const auto mutator = enter();
+      stop_writing(updated.error());
+      return;
+    }
   }
 }
 

@@ -41,7 +41,7 @@ constexpr Feature kFeatures[] = {
     {incompat, EXT2_FEATURE_INCOMPAT_META_BG, "meta_bg", read_write},
     {incompat, EXT3_FEATURE_INCOMPAT_EXTENTS, "extent", read_write},
     {incompat, EXT4_FEATURE_INCOMPAT_64BIT, "64bit", read_write},
-    {incompat, EXT4_FEATURE_INCOMPAT_MMP, "mmp", read_only},
+    {incompat, EXT4_FEATURE_INCOMPAT_MMP, "mmp", read_write},
     {incompat, EXT4_FEATURE_INCOMPAT_FLEX_BG, "flex_bg", read_write},
     {incompat, EXT4_FEATURE_INCOMPAT_EA_INODE, "ea_inode", read_only},
     {incompat, EXT4_FEATURE_INCOMPAT_DIRDATA, "dirdata", none},

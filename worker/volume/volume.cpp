@@ -6,6 +6,7 @@
 #include "worker/disk/journal.h"
 #include "worker/disk/io_manager.h"
 #include "worker/volume/journal_recovery.h"
+#include "worker/volume/mmp.h"
 #include "worker/volume/superblock.h"
 
 namespace worker::volume {
@@ -36,18 +37,22 @@ bool consistent(const ext2_filsys fs) {
 }  // namespace
 
 Result<std::unique_ptr<Volume>> Volume::open(disk::BlockDevice& device, const MountOptions& options,
-                                             disk::Progress progress) {
-  TRY(volume, open_on(device, options, nullptr));
+                                             const Listener& listener) {
+  TRY(volume, open_on(device, options, nullptr, listener));
   if (options.no_recovery) return volume;
-  TRY(recovery, JournalRecovery::find(*volume, std::move(progress)));
+  TRY(recovery, JournalRecovery::find(*volume, listener.progress));
   if (recovery == nullptr) return volume;
+  // Whose the volume is was asked once, of the device itself; that stays.
+  auto mmp = std::move(volume->mmp_);
   volume.reset();
   disk::BlockDevice& replayed = recovery->device();
-  return open_on(replayed, options, std::move(recovery));
+  TRY(served, open_on(replayed, options, std::move(recovery), listener));
+  served->mmp_ = std::move(mmp);
+  return served;
 }
 
 Result<std::unique_ptr<Volume>> Volume::open_on(disk::BlockDevice& device, const MountOptions& options,
-                                                std::unique_ptr<JournalRecovery> recovery) {
+                                                std::unique_ptr<JournalRecovery> recovery, const Listener& listener) {
   std::unique_ptr<Volume> volume{new Volume{device, options, std::move(recovery)}};
   ext2_super_block super{};
   TRY(volume->read_geometry(super));
@@ -57,6 +62,7 @@ Result<std::unique_ptr<Volume>> Volume::open_on(disk::BlockDevice& device, const
 
   volume->can_write_ = verdict.access == Access::read_write && !device.read_only() && !options.no_recovery;
   if (options.read_only || !volume->can_write_) volume->gate_ = Gate::read_only;
+  if (volume->recovery_ == nullptr) TRY(volume->check_sole_use(super, listener.line));
   TRY(volume->open_library());
   volume->errors_ = policy(options, *volume->fs_->super);
   volume->collect_warnings();
@@ -80,6 +86,13 @@ Result<void> Volume::read_geometry(ext2_super_block& super) {
   if (!device_holds_none && blocks > device_.size() / block_size_)
     return errno_error(EUCLEAN, "the file system is larger than what holds it");
   return {};
+}
+
+Result<void> Volume::check_sole_use(const ext2_super_block& super, const Tell& tell) {
+  if (!can_write_ || (super.s_feature_incompat & EXT4_FEATURE_INCOMPAT_MMP) == 0) return {};
+  mmp_ = std::make_unique<Mmp>(device_, super);
+  if (gate_ == Gate::read_only) return {};  // others may write meanwhile; who remounts it rw checks
+  return mmp_->check(tell);
 }
 
 Result<void> Volume::open_library() {
@@ -184,6 +197,13 @@ Result<void> Volume::start_writing() {
 }
 
 Result<void> Volume::begin_writing() {
+  if (mmp_) {
+    if (auto claimed = mmp_->claim(); !claimed.ok()) {
+      const std::lock_guard lock{mutator_};
+      set_gate(Gate::read_only);  // nobody is to wait for what will not come
+      return claimed;
+    }
+  }
   auto outcome = open_gate();
   if (!outcome.ok()) {
     // Half begun is not begun: whoever waits is told so.
@@ -223,6 +243,7 @@ Result<void> Volume::end_writing(Gate gate) {
   }
   // A second commit: the mark is true only once everything before it is durable.
   TRY(sync());
+  if (mmp_) TRY(mmp_->release());
   const std::lock_guard lock{mutator_};
   if (gate_ == Gate::starting) set_gate(gate);
   return {};

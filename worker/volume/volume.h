@@ -33,6 +33,7 @@ class Allocator;
 class FileData;
 class Inodes;
 class JournalRecovery;
+class Mmp;
 class Names;
 class References;
 class Orphans;
@@ -50,11 +51,19 @@ class Xattrs;
 /// neither mutate() nor inspect() nor sync() may be called from inside mutate() or inspect().
 class Volume {
  public:
-  /// Opens and checks; writes nothing. Errors are one line for people: what cannot be served and why. Changes that the
-  /// journal holds are seen from the start (but not with norecovery); `progress` is told while they are looked for,
-  /// here, and put in place, in start_writing().
+  /// Told what takes long, a line at a time.
+  using Tell = std::function<void(const std::string&)>;
+  struct Listener {
+    Tell line = {};
+    disk::Progress progress = {};  ///< while the journal is looked through and replayed
+  };
+
+  /// Opens and checks; writes nothing. Errors are one line for people: what cannot be served and why. A volume with
+  /// multiple mount protection that is to be written and was not unmounted in order is watched for a while first.
+  /// Changes that the journal holds are seen from the start (but not with norecovery), and put in place in
+  /// start_writing().
   static Result<std::unique_ptr<Volume>> open(disk::BlockDevice& device, const MountOptions& options,
-                                              disk::Progress progress = {});
+                                              const Listener& listener = {});
   /// Without close() before, what was not committed is lost and the volume stays marked as in use.
   ~Volume();
 
@@ -77,6 +86,11 @@ class Volume {
   /// Commits every commit_seconds, and earlier when much is dirty, until asked to stop. For one thread of the caller's:
   /// the volume makes none, for the sandbox forbids it by then.
   void run_periodic_commit(std::stop_token stop);
+
+  /// Multiple mount protection: keeps the block that shows other hosts that the volume is in use, until asked to stop.
+  /// Stops all writing when another one has taken it. For one thread of the caller's; returns at once where the volume
+  /// has no such block.
+  void run_mount_protection(std::stop_token stop);
 
   /// Runs `change` as one atomic operation under the mutator lock: on an error nothing of it remains, neither in memory
   /// nor later on the disk. An operation is in one commit as a whole, so it may not dirty more than a quarter of what a
@@ -156,9 +170,11 @@ class Volume {
 
   Volume(disk::BlockDevice& device, const MountOptions& options, std::unique_ptr<JournalRecovery> recovery);
   static Result<std::unique_ptr<Volume>> open_on(disk::BlockDevice& device, const MountOptions& options,
-                                                 std::unique_ptr<JournalRecovery> recovery);
+                                                 std::unique_ptr<JournalRecovery> recovery,
+                                                 const Listener& listener);
 
   // Opening, in order.
+  Result<void> check_sole_use(const ext2_super_block& super, const Tell& tell);
   Result<void> read_geometry(ext2_super_block& super);
   Result<void> open_library();
   void collect_warnings();
@@ -257,6 +273,7 @@ class Volume {
   /// Which of the two commits now. Changes between commits, under the mutator lock.
   disk::Committer* committer_ = nullptr;
   ext2_filsys fs_ = nullptr;
+  std::unique_ptr<Mmp> mmp_;  ///< null without the feature, and on a volume that cannot be written
   std::unique_ptr<Superblock> superblock_;
   std::unique_ptr<Allocator> allocator_;
   std::unique_ptr<References> references_;

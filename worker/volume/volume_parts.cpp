@@ -4,6 +4,7 @@
 #include "worker/volume/file_data.h"
 #include "worker/volume/inodes.h"
 #include "worker/volume/journal_recovery.h"
+#include "worker/volume/mmp.h"
 #include "worker/volume/names.h"
 #include "worker/volume/orphans.h"
 #include "worker/volume/references.h"

@@ -29,10 +29,10 @@ TEST(Features, a_volume_as_mke2fs_makes_it_today_is_read_and_written) {
 }
 
 TEST(Features, what_we_do_not_keep_in_step_is_read_only_and_named_as_mke2fs_names_it) {
-  const auto verdict = judge_features(with(0, EXT4_FEATURE_INCOMPAT_INLINE_DATA | EXT4_FEATURE_INCOMPAT_MMP,
+  const auto verdict = judge_features(with(0, EXT4_FEATURE_INCOMPAT_INLINE_DATA | EXT4_FEATURE_INCOMPAT_EA_INODE,
                                            EXT4_FEATURE_RO_COMPAT_BIGALLOC | EXT4_FEATURE_RO_COMPAT_VERITY));
   EXPECT_EQ(verdict.access, Access::read_only);
-  EXPECT_EQ(verdict.reason, "can only be read with mmp, inline_data, bigalloc, verity");
+  EXPECT_EQ(verdict.reason, "can only be read with ea_inode, inline_data, bigalloc, verity");
 }
 
 TEST(Features, unknown_bits_mean_what_their_word_says) {

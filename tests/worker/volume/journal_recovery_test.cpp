@@ -416,11 +416,12 @@ TEST(JournalRecovery, progress_is_told_while_looking_and_while_replaying) {
   const CrashedImage image;
   const auto device = image.open();
   std::uint64_t calls = 0, last = 0, all = 0;
-  const auto opened = Volume::open(*device, {}, [&](std::uint64_t done, std::uint64_t total) {
+  const auto progress = [&](std::uint64_t done, std::uint64_t total) {
     ++calls;
     last = done;
     all = total;
-  });
+  };
+  const auto opened = Volume::open(*device, {}, {.progress = progress});
   ASSERT_TRUE(opened.ok());
   EXPECT_GT(calls, 0U);
   EXPECT_EQ(last, all);
