@@ -62,7 +62,7 @@ Result<std::unique_ptr<Volume>> Volume::open_on(disk::BlockDevice& device, const
 
   volume->can_write_ = verdict.access == Access::read_write && !device.read_only() && !options.no_recovery;
   if (options.read_only || !volume->can_write_) volume->gate_ = Gate::read_only;
-  if (volume->recovery_ == nullptr) TRY(volume->check_sole_use(super, listener.line));
+  if (volume->recovery_ == nullptr) TRY(volume->check_sole_use(super, listener));
   TRY(volume->open_library());
   volume->errors_ = policy(options, *volume->fs_->super);
   volume->collect_warnings();
@@ -88,11 +88,11 @@ Result<void> Volume::read_geometry(ext2_super_block& super) {
   return {};
 }
 
-Result<void> Volume::check_sole_use(const ext2_super_block& super, const Tell& tell) {
+Result<void> Volume::check_sole_use(const ext2_super_block& super, const Listener& listener) {
   if (!can_write_ || (super.s_feature_incompat & EXT4_FEATURE_INCOMPAT_MMP) == 0) return {};
   mmp_ = std::make_unique<Mmp>(device_, super);
   if (gate_ == Gate::read_only) return {};  // others may write meanwhile; who remounts it rw checks
-  return mmp_->check(tell);
+  return mmp_->check(listener.line);
 }
 
 Result<void> Volume::open_library() {

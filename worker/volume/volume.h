@@ -40,6 +40,12 @@ class Orphans;
 class Superblock;
 class Xattrs;
 
+/// Who is told what takes long.
+struct Listener {
+  std::function<void(const std::string&)> line = {};
+  disk::Progress progress = {};  ///< while the journal is looked through and replayed
+};
+
 /// A mounted volume.
 ///
 /// Lock order, outermost first; whoever holds one may take only those below it:
@@ -51,13 +57,6 @@ class Xattrs;
 /// neither mutate() nor inspect() nor sync() may be called from inside mutate() or inspect().
 class Volume {
  public:
-  /// Told what takes long, a line at a time.
-  using Tell = std::function<void(const std::string&)>;
-  struct Listener {
-    Tell line = {};
-    disk::Progress progress = {};  ///< while the journal is looked through and replayed
-  };
-
   /// Opens and checks; writes nothing. Errors are one line for people: what cannot be served and why. A volume with
   /// multiple mount protection that is to be written and was not unmounted in order is watched for a while first.
   /// Changes that the journal holds are seen from the start (but not with norecovery), and put in place in
@@ -174,7 +173,7 @@ class Volume {
                                                  const Listener& listener);
 
   // Opening, in order.
-  Result<void> check_sole_use(const ext2_super_block& super, const Tell& tell);
+  Result<void> check_sole_use(const ext2_super_block& super, const Listener& listener);
   Result<void> read_geometry(ext2_super_block& super);
   Result<void> open_library();
   void collect_warnings();
