@@ -100,7 +100,7 @@ int launch(bool foreground, const std::function<void(Report&)>& broker) {
     if (wait_until_readable(ending.get(), kLateInterrupt)) code = say("interrupted", kInterrupted);
   }
   if (code != 0) ::waitpid(child, nullptr, 0);  // everything is undone before the caller goes on
-  ::sigprocmask(SIG_SETMASK, &before, nullptr);
+  // The signals stay blocked: one that comes now would end the caller as if the mount had been undone.
   return code;
 }
 

@@ -30,7 +30,8 @@ class Report {
 /// Runs `broker` in a process of its own session, which outlives logout and signals to the caller's process group. INT,
 /// TERM, HUP and QUIT sent to the caller's process reach it as TERM, and it starts with INT and TERM blocked. Returns
 /// the exit code: the one reported, 4 if the broker ended without a word, or 8 if a signal came too late to be a
-/// failure and the broker has ended because of it.
+/// failure and the broker has ended because of it. For a process that ends with this: the four signals stay blocked, so
+/// that none that comes later makes a success look like a death.
 int launch(bool foreground, const std::function<void(Report&)>& broker);
 
 }  // namespace broker

@@ -30,7 +30,7 @@ def reap():
 
 
 def expect_nothing_left(image, point, states):
-    wait_for(lambda: not mounted(point), 'unmounted', 10)
+    expect(not mounted(point), 'still mounted')
     wait_for(lambda: not loops_over(image), 'loop device freed', 5)
     wait_for(lambda: not reap(), 'broker and worker gone', 5)
     left = [name for name in os.listdir(states) if name != 'slots']
