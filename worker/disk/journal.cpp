@@ -57,7 +57,7 @@ std::size_t Journal::most_blocks() const noexcept {
 Result<void> Journal::commit(const Batch& batch) {
   if (aborted_) return errno_error(EIO, "the journal was aborted");
   auto outcome = write_transaction(batch);
-  if (!outcome.ok()) abort(outcome.error());
+  if (!outcome.ok()) abort();
   return outcome;
 }
 
@@ -116,7 +116,7 @@ Result<void> Journal::empty() {
     return settle_superblock();
   }();
   if (!outcome.ok()) {
-    abort(outcome.error());
+    abort();
     return outcome;
   }
   logged_.clear();
@@ -132,7 +132,7 @@ Result<void> Journal::settle_superblock() {
   return {};
 }
 
-void Journal::abort(const Error&) {
+void Journal::abort() {
   aborted_ = true;
   // The tail may have been moved in the cache of a device that has just failed to flush: only the one before is safe.
   super_ = durable_super_;

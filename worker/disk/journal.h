@@ -42,7 +42,7 @@ class Journal final : public Committer {
   Result<void> write_owed_home();
   Result<void> settle_superblock();
   /// Leaves a mark in the journal superblock for the next mount, as far as that still goes.
-  void abort(const Error& error);
+  void abort();
   CommitTime next_commit_time();
   std::uint64_t capacity() const noexcept { return super_.end() - super_.first - 1; }
 
