@@ -9,58 +9,23 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/image.h"
-#include "tests/worker/volume/writable_volume.h"
-#include "worker/volume/file_data.h"
-#include "worker/volume/names.h"
-#include "worker/volume/orphans.h"
-#include "worker/volume/references.h"
+#include "tests/worker/volume/orphan_fixture.h"
 
 namespace worker::volume {
 namespace {
 
+using tests::crash_after;
+using tests::forget;
+using tests::free_space;
 using tests::Image;
+using tests::make_file;
+using tests::make_orphan;
+using tests::Space;
 using tests::WritableVolume;
 
 /// One block of 254 slots.
 constexpr const char* kSmallFile = "-t ext4 -b 1024 -O orphan_file -E orphan_file_size=1";
 constexpr std::size_t kSlots = 254;
-
-InodeNumber make_file(Volume& volume, const std::string& name, std::size_t bytes) {
-  const auto made = volume.names().create(kRootInode, name, {.mode = S_IFREG | 0644});
-  EXPECT_TRUE(made.ok()) << made.error().message();
-  const std::vector<std::byte> data(bytes, std::byte{'x'});
-  EXPECT_TRUE(volume.files().write(made->inode, 0, data, {}).ok());
-  return made->inode;
-}
-
-InodeNumber make_orphan(Volume& volume, std::size_t bytes) {
-  const InodeNumber inode = make_file(volume, "gone", bytes);
-  EXPECT_TRUE(volume.names().unlink(kRootInode, "gone").ok());
-  return inode;
-}
-
-void forget(Volume& volume, InodeNumber inode) {
-  EXPECT_TRUE(volume.references().give_back(inode, 1));
-  EXPECT_TRUE(volume.orphans().release(inode).ok());
-}
-
-struct Space {
-  std::uint64_t blocks, inodes;
-  bool operator==(const Space&) const = default;
-};
-Space free_space(Volume& volume) {
-  const SpaceUsage usage = volume.space();
-  return {usage.free_blocks, usage.free_inodes};
-}
-
-/// Leaves a volume behind as a killed worker would: synced, not closed.
-template <typename Work>
-void crash_after(const Image& image, Work work) {
-  WritableVolume volume{image};
-  work(*volume);
-  ASSERT_TRUE(volume->sync().ok());
-}
 
 bool orphan_present(const Image& image) {
   return image.header("Filesystem features").find("orphan_present") != std::string::npos;

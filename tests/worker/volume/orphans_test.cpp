@@ -6,44 +6,21 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/image.h"
-#include "tests/worker/volume/writable_volume.h"
+#include "tests/worker/volume/orphan_fixture.h"
 #include "worker/disk/ext2fs.h"
 #include "worker/volume/allocator.h"
-#include "worker/volume/file_data.h"
-#include "worker/volume/names.h"
-#include "worker/volume/references.h"
 
 namespace worker::volume {
 namespace {
 
+using tests::crash_after;
+using tests::forget;
+using tests::free_space;
 using tests::Image;
+using tests::make_file;
+using tests::make_orphan;
+using tests::Space;
 using tests::WritableVolume;
-
-constexpr std::uint32_t kFile = S_IFREG | 0644;
-
-InodeNumber make_file(Volume& volume, const std::string& name, std::size_t bytes = 0) {
-  const auto made = volume.names().create(kRootInode, name, {.mode = kFile});
-  EXPECT_TRUE(made.ok()) << made.error().message();
-  if (bytes > 0) {
-    const std::vector<std::byte> data(bytes, std::byte{'x'});
-    EXPECT_TRUE(volume.files().write(made->inode, 0, data, {}).ok());
-  }
-  return made->inode;
-}
-
-/// A file without a name that is still held.
-InodeNumber make_orphan(Volume& volume, std::size_t bytes = 0) {
-  const InodeNumber inode = make_file(volume, "gone", bytes);
-  EXPECT_TRUE(volume.names().unlink(kRootInode, "gone").ok());
-  return inode;
-}
-
-void forget(Volume& volume, InodeNumber inode) {
-  EXPECT_TRUE(volume.references().give_back(inode, 1));
-  const auto released = volume.orphans().release(inode);
-  EXPECT_TRUE(released.ok()) << released.error().message();
-}
 
 /// The chain as it is stored, from the superblock on.
 std::vector<InodeNumber> chain(Volume& volume) {
@@ -53,24 +30,6 @@ std::vector<InodeNumber> chain(Volume& volume) {
     inode = volume.inodes().read(inode)->raw.i_dtime;
   }
   return inodes;
-}
-
-struct Space {
-  std::uint64_t blocks, inodes;
-  bool operator==(const Space&) const = default;
-};
-
-Space free_space(Volume& volume) {
-  const SpaceUsage usage = volume.space();
-  return {usage.free_blocks, usage.free_inodes};
-}
-
-/// Leaves a volume with these files behind as a killed worker would: synced, not closed.
-template <typename Work>
-void crash_after(const Image& image, Work work) {
-  WritableVolume volume{image};
-  work(*volume);
-  ASSERT_TRUE(volume->sync().ok());
 }
 
 TEST(Orphans, live_until_the_last_reference_goes) {
