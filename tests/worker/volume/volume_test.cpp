@@ -364,7 +364,6 @@ TEST(Volume, damage_is_recorded_and_follows_errors) {
 }
 
 TEST(VolumeDeathTest, errors_panic_ends_the_process_once_the_record_is_durable) {
-  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   const Image image;
   EXPECT_DEATH(
       {
