@@ -1,8 +1,12 @@
 // Every operation by itself, and mixes of them, on every layout: whatever a crash leaves of them is a volume from which
 // nothing promised is missing.
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
+#include <ctime>
 
 #include "tests/crash/trial.h"
 
@@ -61,6 +65,39 @@ TEST_P(CrashStatesOf, recoveries_are_sound) {
                 .kernel_every = 50});
   }
   report(GetParam().name + ", recoveries", sum);
+}
+
+/// Not the clock of surroundings.cpp.
+std::uint64_t seconds_of_the_machine() {
+  timespec time{};
+  ::syscall(SYS_clock_gettime, CLOCK_REALTIME, &time);
+  return static_cast<std::uint64_t>(time.tv_sec);
+}
+
+/// For `./check --long`: seeds that nobody has tried, for EXT4BOX_CRASH_MINUTES. A seed that fails is printed, and
+/// EXT4BOX_CRASH_SEED begins with it.
+TEST(Long, mixes_are_sound) {
+  const char* minutes = std::getenv("EXT4BOX_CRASH_MINUTES");
+  const char* chosen = std::getenv("EXT4BOX_CRASH_SEED");
+  const std::uint64_t end =
+      seconds_of_the_machine() + 60 * std::strtoull(minutes != nullptr ? minutes : "1", nullptr, 10);
+  auto seed =
+      static_cast<std::uint32_t>(chosen != nullptr ? std::strtoul(chosen, nullptr, 10) : seconds_of_the_machine());
+  Outcome sum;
+  for (; seconds_of_the_machine() < end && sum.bad == 0; ++seed) {
+    const Layout& layout = layouts()[seed % layouts().size()];
+    std::printf("seed %u: %s\n", seed, layout.name.c_str());
+    std::fflush(stdout);
+    // Every other one begins with a crash, so that a recovery is part of what may crash.
+    const bool crashed = seed % 2 == 0;
+    sum += run({.layout = layout,
+                .before = mix_of(seed + 1, crashed ? 150 : 20),
+                .crashed_before = crashed,
+                .work = mix_of(seed, 500),
+                .how = {.epochs = 0.3, .subsets = 10, .each = 24, .seed = seed},
+                .kernel_every = 50});
+  }
+  report("long", sum);
 }
 
 }  // namespace
