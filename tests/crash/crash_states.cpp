@@ -22,7 +22,7 @@ void advance(Bounds& bounds, const Event& event) {
       bounds.started = event.version;
       break;
     case Event::Kind::durable:
-      bounds.durable = event.version;
+      bounds.durable = std::max(bounds.durable, event.version);
       std::erase_if(bounds.data, [&](const auto& entry) { return entry.second <= event.version; });
       break;
     case Event::Kind::data_durable:
@@ -48,13 +48,23 @@ std::size_t CrashStates::walk(const Visit& visit) {
   }
   Epoch epoch;
   std::size_t number = 0;
-  const auto end_epoch = [&] {
+  const auto end_epoch = [&](const Event* durable_before) {
     epoch.before.push_back(bounds);
     const bool chosen = epoch.important || std::uniform_real_distribution{0.0, 1.0}(random_) < how_.epochs;
     const bool go_on = !chosen || walk_epoch(epoch, number, visit);
-    for (const Event* write : epoch.writes) lay(*write);
+    // What was written while the flush was under way may still be lost.
+    Epoch next;
+    for (const Event* write : epoch.writes) {
+      if (write < durable_before) {
+        lay(*write);
+        continue;
+      }
+      next.writes.push_back(write);
+      next.before.push_back(bounds);
+      next.important |= important_(write->offset);
+    }
     image_.keep();
-    epoch = {};
+    epoch = std::move(next);
     ++number;
     return go_on;
   };
@@ -64,12 +74,12 @@ std::size_t CrashStates::walk(const Visit& visit) {
       epoch.writes.push_back(&event);
       epoch.before.push_back(bounds);
     } else if (event.kind == Event::Kind::flush) {
-      if (!end_epoch()) return seen_.size();
+      if (!end_epoch(events_.data() + event.called_at)) return seen_.size();
     } else {
       advance(bounds, event);
     }
   }
-  end_epoch();
+  end_epoch(events_.data() + events_.size());
   return seen_.size();
 }
 

@@ -67,6 +67,33 @@ TEST_P(CrashStatesOf, recoveries_are_sound) {
   report(GetParam().name + ", recoveries", sum);
 }
 
+/// The states differ from run to run: EXT4BOX_CRASH_KEEP keeps one that fails.
+TEST_P(CrashStatesOf, mixes_beside_syncs_are_sound) {
+  const Outcome outcome = run({.layout = GetParam(),
+                               .work = mix_beside_syncs(40, 200),
+                               .how = {.epochs = 0.05, .subsets = 3, .each = 5, .seed = 40},
+                               .kernel_every = 100});
+  report(GetParam().name + ", mixes beside syncs", outcome);
+}
+
+TEST_P(CrashStatesOf, a_full_volume_are_sound) {
+  const bool extents = GetParam().name != "indirect";
+  const std::uint64_t most = GetParam().size == "8M" ? 6'500'000 : 7'000'000;
+  const Outcome outcome =
+      run({.layout = GetParam(),
+           .before =
+               [&](Session& session) {
+                 session.run({Operation::Kind::create, "ballast"});
+                 for (std::uint64_t at = 0; at < (extents ? most : 0); at += 500'000)
+                   session.run(
+                       {.kind = Operation::Kind::allocate_keep, .path = "ballast", .offset = at, .length = 500'000});
+               },
+           .work = mix_of(77, 260),
+           .how = {.epochs = 0.06, .subsets = 3, .each = 5, .seed = 77},
+           .kernel_every = 100});
+  report(GetParam().name + ", full volume", outcome);
+}
+
 /// Not the clock of surroundings.cpp.
 std::uint64_t seconds_of_the_machine() {
   timespec time{};

@@ -1,7 +1,9 @@
 #include "tests/crash/recorder.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 namespace crash {
 
@@ -27,8 +29,14 @@ Result<void> Recorder::write(ByteOffset offset, std::span<const std::byte> from)
 }
 
 Result<void> Recorder::flush() {
-  const std::lock_guard lock{mutex_};
-  events_.push_back({.kind = Event::Kind::flush});
+  std::unique_lock lock{mutex_};
+  const std::size_t called_at = events_.size();
+  if (slow_) {
+    lock.unlock();
+    std::this_thread::sleep_for(std::chrono::microseconds{300});
+    lock.lock();
+  }
+  events_.push_back({.kind = Event::Kind::flush, .called_at = called_at});
   return {};
 }
 
@@ -39,12 +47,6 @@ Result<void> Recorder::discard(ByteOffset offset, std::uint64_t length) {
 void Recorder::mark(Event::Kind kind, Version version, InodeNumber inode) {
   const std::lock_guard lock{mutex_};
   events_.push_back({.kind = kind, .version = version, .inode = inode});
-}
-
-void Recorder::start_over() {
-  const std::lock_guard lock{mutex_};
-  events_.clear();
-  initial_ = bytes_;
 }
 
 }  // namespace crash

@@ -2,6 +2,7 @@
 // them.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -23,7 +24,7 @@ using Version = std::size_t;
 struct Event {
   enum class Kind : std::uint8_t {
     write,         ///< `bytes` at `offset`
-    flush,         ///< returned: every write before it is durable
+    flush,         ///< returned: every write among the first `called_at` events is durable
     started,       ///< the operation that leads to `version` begins
     durable,       ///< a sync or fsync that began when `version` was complete has returned
     data_durable,  ///< an fdatasync of `inode` that began when `version` was complete has returned
@@ -33,6 +34,7 @@ struct Event {
   std::vector<std::byte> bytes = {};
   Version version = 0;
   InodeNumber inode = 0;
+  std::size_t called_at = 0;
 };
 
 /// A volume in memory that keeps every write. A write of several blocks is kept as one event a block: a disk may take
@@ -50,12 +52,11 @@ class Recorder final : public worker::disk::BlockDevice {
   std::uint64_t size() const noexcept override { return bytes_.size(); }
   bool read_only() const noexcept override { return false; }
 
+  /// Flushes take a moment from now on, so that other threads write meanwhile.
+  void flush_slowly() { slow_ = true; }
+
   void mark(Event::Kind kind, Version version, InodeNumber inode = 0);
 
-  /// Forgets what was recorded: what is on the device now counts as durable.
-  void start_over();
-  /// The device as it was at the last start_over(), and what happened since.
-  const std::vector<std::byte>& initial() const noexcept { return initial_; }
   const std::vector<Event>& events() const noexcept { return events_; }
   const std::vector<std::byte>& bytes() const noexcept { return bytes_; }
 
@@ -65,8 +66,9 @@ class Recorder final : public worker::disk::BlockDevice {
   }
 
   std::mutex mutex_;
-  std::vector<std::byte> bytes_, initial_ = bytes_;
+  std::vector<std::byte> bytes_;
   std::uint32_t block_size_;
+  std::atomic<bool> slow_ = false;
   std::vector<Event> events_;
 };
 

@@ -24,7 +24,7 @@ std::span<const std::byte> bytes_of(const std::string& text) { return std::as_by
 }  // namespace
 
 Session::Session(worker::disk::BlockDevice& device, Recorder* recorder, Model& model)
-    : recorder_{recorder}, model_{model} {
+    : recorder_{recorder}, model_{model}, completed_{model.latest()} {
   auto opened = Volume::open(device, {});
   if (!opened.ok()) {
     note(opened);
@@ -52,7 +52,15 @@ bool Session::run(const Operation& operation) {
     model_.apply(operation, outcome.inode, outcome.written);
   else if (in_place && (errors.contains(EIO) || errors.contains(ENOSPC)))
     model_.lose_track_of(model_.find(operation.path));
+  completed_ = model_.latest();
   return outcome.ok;
+}
+
+bool Session::sync_beside() {
+  const Version version = completed_;
+  if (!volume_->sync().ok()) return false;
+  if (recorder_ != nullptr) recorder_->mark(Event::Kind::durable, version);
+  return true;
 }
 
 bool Session::make_durable(const Operation& operation) {

@@ -1,7 +1,7 @@
 // A volume under work: carries operations out, keeps the model in step, and marks in the recording what was promised.
 #pragma once
 
-#include <functional>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <set>
@@ -21,12 +21,15 @@ class Session {
 
   /// True when the operation succeeded; then the model has it as well. An error goes into `errors`.
   bool run(const Operation& operation);
+  /// A sync by another thread, while run() goes on. True if it succeeded.
+  bool sync_beside();
   /// Ends the mount as umount does.
   bool close();
 
   /// Why the volume could not be opened, empty if it could.
   const std::string& failed() const noexcept { return failed_; }
   worker::volume::Volume& volume() noexcept { return *volume_; }
+  Recorder* recorder() noexcept { return recorder_; }
   const Model& model() const noexcept { return model_; }
   /// By the names under which they were opened; they may have others now, or none.
   const std::map<std::string, InodeNumber>& open_files() const noexcept { return open_; }
@@ -58,6 +61,7 @@ class Session {
   std::unique_ptr<worker::volume::Volume> volume_;
   std::string failed_;
   bool broken_ = false;
+  std::atomic<Version> completed_;  ///< the model's latest version, for other threads
   std::map<std::string, InodeNumber> open_;
 };
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "tests/crash/rules.h"
 #include "tests/crash/tree_reader.h"
 
@@ -102,6 +104,16 @@ std::function<void(Session&)> mix_of(std::uint32_t seed, std::size_t count) {
   return [seed, count](Session& session) {
     Mix mix{seed};
     for (std::size_t i = 0; i < count; ++i) session.run(mix.next(session));
+  };
+}
+
+std::function<void(Session&)> mix_beside_syncs(std::uint32_t seed, std::size_t count) {
+  return [seed, count](Session& session) {
+    session.recorder()->flush_slowly();
+    std::jthread syncer{[&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) EXPECT_TRUE(session.sync_beside());
+    }};
+    mix_of(seed, count)(session);
   };
 }
 

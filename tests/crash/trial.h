@@ -37,5 +37,7 @@ Outcome run(const Trial& trial);
 std::function<void(Session&)> list_of(const std::vector<Operation>& operations);
 /// So many draws from a mix.
 std::function<void(Session&)> mix_of(std::uint32_t seed, std::size_t count);
+/// The same, while another thread syncs all the time: operations run on while commits are under way.
+std::function<void(Session&)> mix_beside_syncs(std::uint32_t seed, std::size_t count);
 
 }  // namespace crash

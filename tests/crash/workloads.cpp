@@ -46,6 +46,36 @@ std::uint32_t block_size(std::span<const std::byte> volume) {
   return EXT2_MIN_BLOCK_SIZE << super.s_log_block_size;
 }
 
+namespace {
+
+/// A directory with an index: so many long names that they need several blocks.
+std::vector<Operation> large_directory() {
+  std::vector<Operation> made{{Kind::make_dir, "d"}};
+  for (int i = 0; i < 90; ++i) made.push_back({Kind::create, "d/" + std::string(90, 'n') + std::to_string(i)});
+  return made;
+}
+
+std::vector<Operation> work_in_large_directory() {
+  const auto name = [](int i) { return "d/" + std::string(90, 'n') + std::to_string(i); };
+  std::vector<Operation> work;
+  for (int i = 90; i < 104; ++i) work.push_back({Kind::create, name(i)});
+  for (int i = 0; i < 20; i += 2) work.push_back({Kind::unlink, name(i)});
+  work.push_back({Kind::rename, name(1), name(200)});
+  work.push_back({Kind::rename, name(3), name(5)});
+  work.push_back({Kind::rename, name(7), "out"});
+  return work;
+}
+
+/// A file of many pieces: more than the inode itself can map, and far enough apart for double indirect blocks.
+std::vector<Operation> fragmented_file() {
+  std::vector<Operation> made{{Kind::create, "f"}};
+  for (std::uint32_t i = 0; i < 14; ++i)
+    made.push_back({.kind = Kind::write, .path = "f", .offset = i * 24'576, .length = 5000, .seed = i});
+  return made;
+}
+
+}  // namespace
+
 const std::vector<Case>& cases() {
   static const std::vector<Operation> kFile{{Kind::create, "f"},
                                             {.kind = Kind::write, .path = "f", .length = 9000, .seed = 1}};
@@ -125,6 +155,16 @@ const std::vector<Case>& cases() {
         {Kind::sync},
         {Kind::create, "f"},
         {.kind = Kind::write, .path = "f", .length = 9000, .seed = 8}}},
+      {"large_directory", large_directory(), work_in_large_directory()},
+      {"directory_gets_an_index", {}, large_directory()},
+      {"fragmented_truncate", fragmented_file(), {{.kind = Kind::truncate, .path = "f", .offset = 30'000}}},
+      {"fragmented_punch",
+       fragmented_file(),
+       {{.kind = Kind::punch, .path = "f", .offset = 20'000, .length = 250'000}}},
+      {"fragmented_write",
+       fragmented_file(),
+       {{.kind = Kind::write, .path = "f", .offset = 10'000, .length = 120'000, .seed = 50}}},
+      {"fragmented_unlink", fragmented_file(), {{Kind::unlink, "f"}}},
   };
   return all;
 }
