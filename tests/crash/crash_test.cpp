@@ -71,7 +71,7 @@ TEST_P(CrashStatesOf, recoveries_are_sound) {
 TEST_P(CrashStatesOf, mixes_beside_syncs_are_sound) {
   const Outcome outcome = run({.layout = GetParam(),
                                .work = mix_beside_syncs(40, 200),
-                               .how = {.epochs = 0.05, .subsets = 3, .each = 5, .seed = 40},
+                               .how = {.epochs = 0.3, .subsets = 3, .each = 5, .seed = 40},
                                .kernel_every = 100});
   report(GetParam().name + ", mixes beside syncs", outcome);
 }
