@@ -41,6 +41,7 @@ class Faults : public testing::TestWithParam<std::tuple<Layout, Breakage>> {
   bool work(FaultyDevice& device, Model& model, Version& promised) {
     rewind_clock();
     Session session{device, nullptr, model};
+    session.device_may_fill = std::get<1>(GetParam()).fault.error == ENOSPC;
     if (session.failed().empty()) {
       Mix mix{11};
       for (int i = 0; i < 160; ++i) {

@@ -50,7 +50,7 @@ bool Session::run(const Operation& operation) {
   const bool in_place = operation.kind >= Kind::write && operation.kind <= Kind::allocate_keep;
   if (outcome.ok)
     model_.apply(operation, outcome.inode, outcome.written);
-  else if (in_place && (errors.contains(EIO) || errors.contains(ENOSPC)))
+  else if (in_place && (errors.contains(EIO) || (device_may_fill && errors.contains(ENOSPC))))
     model_.lose_track_of(model_.find(operation.path));
   completed_ = model_.latest();
   return outcome.ok;

@@ -37,6 +37,8 @@ class Session {
   /// A sync or fsync has failed: nothing may be changed any more, and nobody may be told that all is well.
   bool broken() const noexcept { return broken_; }
 
+  /// ENOSPC may come from the device: as EIO, it then leaves the contents of a file half changed.
+  bool device_may_fill = false;
   std::set<int> errors;  ///< every errno that an operation ended with
   /// Of the latest version when the last sync, fsync or close that succeeded began.
   Version promised = 0;

@@ -180,7 +180,8 @@ std::string Mix::fresh(const Model& model) {
 
 Operation Mix::next(const Session& session) {
   const Model& model = session.model();
-  const std::vector<std::string> files = model.paths(S_IFREG);
+  std::vector<std::string> files = model.paths(S_IFREG);
+  std::erase(files, kBallast);
   const std::uint32_t choice = below(100);
   if (choice < 12) return {Kind::sync};
   if (files.size() < 4 || choice < 26)

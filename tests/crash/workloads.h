@@ -30,6 +30,9 @@ struct Case {
 };
 const std::vector<Case>& cases();
 
+/// A file that mixes leave alone.
+inline const std::string kBallast = "ballast";
+
 /// Draws operations that can succeed in the session as it stands.
 class Mix {
  public:
