@@ -33,8 +33,8 @@ TEST_P(CrashStatesOf, every_operation_are_sound) {
   Outcome sum;
   for (const Case& one : cases()) {
     SCOPED_TRACE(one.name);
-    const Outcome outcome =
-        run({.layout = GetParam(), .before = list_of(one.before), .work = list_of(one.operations), .kernel_every = 40});
+    const Outcome outcome = run(
+        {.layout = GetParam(), .before = list_of(one.before), .work = list_of(one.operations), .kernel_every = 150});
     EXPECT_EQ(outcome.bad, 0u) << one.name << ": " << outcome.first;
     sum += outcome;
   }

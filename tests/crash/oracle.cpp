@@ -116,7 +116,7 @@ std::string Oracle::compare_with_kernel(std::size_t state, bool comparable) {
 
 Verdict Oracle::judge(const CrashState& state) {
   Verdict verdict;
-  ++judged_;
+  const std::uint64_t identity = image_.hash();
   const std::size_t start = image_.mark();
   verdict.recovery = recover();
   verdict.fsck = fsck_complaint(image_.path());
@@ -124,15 +124,15 @@ Verdict Oracle::judge(const CrashState& state) {
   verdict.contents = found.ok() ? model_.complaint(*found, state.bounds) : found.error().message();
   image_.roll_back(start);
   // Of a torn commit block each may make what it likes: nobody was promised anything.
-  if (!state.torn) verdict.replay = compare_replays(kernel_every_ != 0 && judged_ % kernel_every_ == 0);
-  if (!verdict.good()) keep();
+  if (!state.torn) verdict.replay = compare_replays(kernel_every_ != 0 && identity % kernel_every_ == 0);
+  if (!verdict.good()) keep(identity);
   return verdict;
 }
 
-void Oracle::keep() const {
+void Oracle::keep(std::uint64_t identity) const {
   const char* directory = std::getenv("EXT4BOX_CRASH_KEEP");
   if (directory == nullptr) return;
-  std::ofstream file{std::string{directory} + "/state-" + std::to_string(judged_) + ".img", std::ios::binary};
+  std::ofstream file{std::string{directory} + "/state-" + std::to_string(identity) + ".img", std::ios::binary};
   file.write(reinterpret_cast<const char*>(image_.bytes().data()), static_cast<std::streamsize>(image_.bytes().size()));
 }
 

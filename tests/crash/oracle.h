@@ -24,8 +24,8 @@ struct Verdict {
 /// Judges states of one recording.
 class Oracle {
  public:
-  /// `image` is the one that the states are laid over. Every `kernel_every`-th state is mounted by the kernel, where
-  /// that is possible; 0: none.
+  /// `image` is the one that the states are laid over. About every `kernel_every`-th state, chosen by its bytes, is
+  /// mounted by the kernel, where that is possible; 0: none.
   Oracle(ScratchImage& image, const Model& model, std::size_t kernel_every);
 
   Verdict judge(const CrashState& state);
@@ -39,12 +39,12 @@ class Oracle {
   std::string first_difference();
   bool has_orphans() const;
   /// Leaves the state, as the crash left it, in the directory that EXT4BOX_CRASH_KEEP names, if it does.
-  void keep() const;
+  void keep(std::uint64_t identity) const;
 
   ScratchImage& image_;
   ScratchImage other_;  ///< where another implementation replays
   const Model& model_;
-  std::size_t kernel_every_, judged_ = 0;
+  std::size_t kernel_every_;
   std::uint32_t block_size_;
   std::set<std::uint64_t> journal_;  ///< its blocks
 };

@@ -72,7 +72,7 @@ Outcome run(const Trial& trial) {
   {
     ScratchImage end{recorder.bytes()};
     const Bounds bounds{.durable = model.latest(), .started = model.latest()};
-    count("after close()", Oracle{end, model, 1}.judge({.bounds = bounds}));
+    count("after close()", Oracle{end, model, 0}.judge({.bounds = bounds}));
   }
   ScratchImage image{volume};
   Oracle oracle{image, model, trial.kernel_every};
