@@ -153,11 +153,7 @@ Result<void> BlockAllocator::free_part(Operation& operation, const Part& part) {
   ext2fs_bg_free_blocks_count_set(fs, part.group, ext2fs_bg_free_blocks_count(fs, part.group) + part.run.count);
   ext2fs_free_blocks_count_set(fs->super, ext2fs_free_blocks_count(fs->super) + part.run.count);
 
-  if (!disk::rule::delay_reuse) {
-    search_.freed(part.group);
-    return {};
-  }
-  held_.hold(part.group, part.run);
+  hold_freed(part);
   const BlockRange range{bitmaps_.first_block(part.group) + part.run.first, part.run.count};
   const bool extends = freed_.size() > freed_before_ && freed_.back().first + freed_.back().count == range.first;
   if (extends) {
@@ -166,6 +162,17 @@ Result<void> BlockAllocator::free_part(Operation& operation, const Part& part) {
     freed_.push_back(range);
   }
   return {};
+}
+
+void BlockAllocator::hold_freed(const Part& part) {
+  if (disk::rule::delay_reuse)
+    held_.hold(part.group, part.run);
+  else
+    search_.freed(part.group);
+}
+
+void BlockAllocator::let_go_freed(const Part& part) {
+  if (disk::rule::delay_reuse) held_.let_go(part.group, part.run);
 }
 
 void BlockAllocator::join(Operation& operation) {
@@ -181,7 +188,7 @@ void BlockAllocator::join(Operation& operation) {
 
 void BlockAllocator::undo() {
   for (std::size_t i = freed_before_; i < freed_.size(); ++i) {
-    for (const Part& part : parts_of(freed_[i])) held_.let_go(part.group, part.run);
+    for (const Part& part : parts_of(freed_[i])) let_go_freed(part);
   }
   freed_.resize(freed_before_);
   for (const BlockRange& range : used_promises_) {
@@ -201,7 +208,7 @@ void BlockAllocator::prepare_commit() {
 void BlockAllocator::commit_done() {
   for (const BlockRange& range : committing_) {
     for (const Part& part : parts_of(range)) {
-      held_.let_go(part.group, part.run);
+      let_go_freed(part);
       search_.freed(part.group);
     }
   }

@@ -48,6 +48,8 @@ class BlockAllocator {
   Result<FoundRun> find(const Wish& wish);
   Result<void> mark(Operation& operation, std::uint32_t group, BitRun run, Counting counting);
   Result<void> free_part(Operation& operation, const Part& part);
+  void hold_freed(const Part& part);
+  void let_go_freed(const Part& part);
   void join(Operation& operation);
   void undo();
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "worker/disk/crash_rules.h"
 #include "worker/volume/mapped_blocks.h"
 #include "worker/volume/orphans.h"
 #include "worker/volume/volume.h"
@@ -105,7 +106,7 @@ void OrphanFile::count(std::uint32_t block, int change) noexcept {
 Result<void> OrphanFile::store(Operation& operation, Slot slot, InodeNumber inode) {
   const Block& block = blocks_[slot.block];
   TRY(bytes, operation.modify(block.home, disk::BlockKind::inode));
-  const std::uint32_t raw = htole32(inode);
+  const std::uint32_t raw = htole32(disk::rule::orphan_protection ? inode : 0);
   std::memcpy(bytes.data() + slot.index * kSlotSize, &raw, kSlotSize);
   if (ext2fs_has_feature_metadata_csum(volume_.fs()->super)) {
     ext4_orphan_block_tail tail{.ob_magic = htole32(EXT4_ORPHAN_BLOCK_MAGIC),
